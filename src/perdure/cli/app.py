@@ -1,0 +1,280 @@
+"""The commands: each one sentence, one example, one call.
+
+Heavy libraries are imported by what a command calls, not here: `perdure --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import click
+import typer
+
+from perdure import __version__
+from perdure.cli import console, render
+from perdure.errors import EXIT_CODES, PerdureError, UsageError
+
+app = typer.Typer(
+    name="perdure",
+    help="Keeps a model in production learning, and lets you take it back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + ".",
+)
+
+Where = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(
+        "--workspace", "-w", metavar="DIR", help="The workspace; by default the nearest one here or above."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
+Why = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")]  # noqa: UP045
+
+
+def _example(text: str) -> str:
+    return f"Example: {text}"
+
+
+def _root(workspace: Path | None) -> str:
+    """The folder of the workspace: as given, or the nearest one here or above."""
+    if workspace is not None:
+        return str(workspace)
+    here = Path.cwd()
+    return str(next((d for d in (here, *here.parents) if (d / "perdure.toml").is_file()), here))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.out.print(f"perdure {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    console.configure_logging(verbose)
+
+
+@app.command(epilog=_example("perdure init weather --data days.csv --target rain"))
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="The first data: CSV or Parquet.")],
+    target: Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")],
+    task: Annotated[
+        Optional[Literal["classification", "regression"]],  # noqa: UP045
+        typer.Option("--task", help="By default told from the target."),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", help="Name of the registered model; by default the folder's."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a workspace, with a schema inferred from FILE, and ingest FILE as its first experience."""
+    from perdure.flows.initialise import initialise
+
+    result = initialise(directory, data, target, task, name)
+    console.emit_json(result) if json else render.initialised(result)
+    raise typer.Exit(0 if result.first.outcome == "ingested" else 3)
+
+
+@app.command(epilog=_example("perdure ingest new/*.csv"))
+def ingest(
+    paths: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="PATH...", help="Files or folders; by default the inbox."),
+    ] = None,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Check files against the schema, and make each an experience or put it into quarantine."""
+    from perdure.flows import ingest as flows
+
+    result = flows.run(_root(workspace), [str(path) for path in paths or []])
+    console.emit_json(result) if json else render.ingested(result)
+    refused = any(f.outcome == "quarantined" or f.refused_rows for f in result.files)
+    raise typer.Exit(3 if refused else 0)
+
+
+@app.command(epilog=_example("perdure retrain"))
+def retrain(workspace: Where = None, json: AsJson = False) -> None:
+    """Learn every pending experience, judge each result, and promote what passes."""
+    from perdure.flows import retrain as flows
+
+    with console.bars():
+        result = flows.run(_root(workspace))
+    console.emit_json(result) if json else render.retrained(result)
+    raise typer.Exit(3 if any(one.verdict == "refused" for one in result.learned) else 0)
+
+
+@app.command(epilog=_example("perdure promote 12"))
+def promote(
+    version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    force: Annotated[bool, typer.Option("--force", help="Although a gate refused it; needs --reason.")] = False,
+    reason: Why = None,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Make VERSION the champion."""
+    from perdure.flows import promote as flows
+
+    result = flows.run(_root(workspace), version, force, reason)
+    console.emit_json(result) if json else render.promoted(result)
+
+
+@app.command(epilog=_example('perdure rollback --reason "complaints since Monday"'))
+def rollback(
+    to: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--to", metavar="VERSION", min=1, help="By default the version that the champion replaced."),
+    ] = None,
+    reason: Why = None,
+    keep_data: Annotated[
+        bool,
+        typer.Option("--keep-data", help="Leave the experiences of the abandoned versions pending."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Take the model back, whole: weights, memory and its place in the data."""
+    from perdure.flows import rollback as flows
+
+    result = flows.run(_root(workspace), to, reason, keep_data)
+    console.emit_json(result) if json else render.rolled_back(result)
+
+
+@app.command(epilog=_example("perdure release 000013-1a2b3c4d"))
+def release(
+    experiences: Annotated[list[str], typer.Argument(metavar="ID...", help="Experiences held or in quarantine.")],
+    reason: Why = None,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Make held experiences pending again."""
+    from perdure.flows import hold
+
+    result = hold.release(_root(workspace), experiences, reason)
+    console.emit_json(result) if json else render.released(result)
+
+
+@app.command(epilog=_example('perdure quarantine 000013-1a2b3c4d --reason "sensor was off"'))
+def quarantine(
+    experiences: Annotated[list[str], typer.Argument(metavar="ID...", help="Experiences not yet learned.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")],
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Set experiences aside by hand, so that nothing learns from them."""
+    from perdure.flows import hold
+
+    result = hold.quarantine(_root(workspace), experiences, reason)
+    console.emit_json(result) if json else render.quarantined(result)
+
+
+@app.command(epilog=_example("perdure evaluate 12"))
+def evaluate(
+    version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Measure VERSION and the champion on the same rows, and put it before the gates again."""
+    from perdure.flows import evaluate as flows
+
+    with console.bars():
+        result = flows.run(_root(workspace), version)
+    console.emit_json(result) if json else render.evaluated(result)
+    raise typer.Exit(0 if result.verdict.passed else 3)
+
+
+@app.command(epilog=_example("perdure status --json"))
+def status(workspace: Where = None, json: AsJson = False) -> None:
+    """Show champion, challenger, and what is pending, held or in quarantine."""
+    from perdure.flows import inspect
+
+    result = inspect.status(_root(workspace))
+    console.emit_json(result) if json else render.status(result)
+
+
+@app.command(epilog=_example("perdure history"))
+def history(workspace: Where = None, json: AsJson = False) -> None:
+    """List what happened to the model, oldest first."""
+    from perdure.flows import inspect
+
+    result = inspect.history(_root(workspace))
+    console.emit_json(result) if json else render.history(result)
+
+
+@app.command(epilog=_example("perdure show 12"))
+def show(
+    version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Show one version: its learner, verdict, metrics and accuracy matrix."""
+    from perdure.flows import inspect
+
+    result = inspect.show(_root(workspace), version)
+    console.emit_json(result) if json else render.shown(result)
+
+
+@app.command(epilog=_example("perdure demo"))
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where the demo's workspace is made.")
+    ] = Path("demo"),
+    json: AsJson = False,
+) -> None:
+    """Learn twenty years of weather year by year, refuse bad data, roll back, and go on."""
+    from perdure.cli import demo as demonstration
+
+    with console.bars():
+        result = demonstration.run(directory)
+    console.emit_json(result) if json else demonstration.show(result)
+
+
+@app.command(epilog=_example("perdure doctor"))
+def doctor(workspace: Where = None, json: AsJson = False) -> None:
+    """Check git, DVC, its remote, MLflow, Prefect, the device and the versions."""
+    from perdure.flows import examine
+
+    result = examine.examine(_root(workspace))
+    console.emit_json({"checks": result}) if json else render.examined(result)
+    raise typer.Exit(0 if all(check.ok for check in result) else 5)
+
+
+def main() -> None:
+    """Run a command, and end with the exit code of what ended it."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    console.configure_logging()
+    try:
+        code = app(standalone_mode=False)
+    except PerdureError as error:
+        console.err.print(f"[bold red]{_kind(error)}[/]", end=" ")
+        console.err.print(str(error), markup=False)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        console.err.print("Interrupted; the next run goes on from here.")
+        return 130
+    except BrokenPipeError:
+        return 1
+    return int(code or 0)
+
+
+def _kind(error: PerdureError) -> str:
+    if error.exit_code == UsageError.exit_code:
+        return "Wrong use:"
+    return {3: "Refused:", 4: "Busy:", 5: "Unreachable:"}.get(error.exit_code, "Fault:")

@@ -1,0 +1,1 @@
+"""Continual learning: features, models, the learner, and the strategies that train it."""

@@ -1,0 +1,39 @@
+"""What a strategy says about itself, without torch or Avalanche."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from perdure.config import Task
+
+if TYPE_CHECKING:
+    from perdure.strategies.plugins.base import Remembering
+
+
+class Settings(BaseModel):
+    """A strategy's settings in `perdure.toml`: frozen, and every one is declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A continual-learning strategy: its name, its settings, what it fits.
+
+    Each module of this package that holds a strategy names it `STRATEGY`.
+    """
+
+    name: str
+    summary: str
+    """What it keeps, in one line."""
+    settings: type[Settings] = Settings
+    fits: tuple[Task, ...] = ("classification", "regression")
+    combines: frozenset[str] = field(default_factory=frozenset)
+    """Other strategies that it works beside."""
+    plugin: Callable[[Any], Remembering] | None = None
+    """Makes the Avalanche plugin from the settings; None: plain training, with no memory.
+    Avalanche is imported when it is called, not before."""

@@ -1,0 +1,1 @@
+"""The strategies as Avalanche plugins; importing these imports Avalanche."""

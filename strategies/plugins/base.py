@@ -1,0 +1,73 @@
+"""What Perdure's plugins have in common, and Avalanche itself, imported without its noise.
+
+Every other module takes Avalanche's classes from here: its import warns about libraries
+that Perdure never uses.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from perdure.strategies.state import State
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from avalanche.benchmarks import DatasetExperience
+    from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
+    from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin, SupervisedPlugin
+    from avalanche.training.storage_policy import ReservoirSamplingBuffer
+    from avalanche.training.templates import SupervisedTemplate
+
+__all__ = [
+    "AvalancheDataset",
+    "DatasetExperience",
+    "EvaluationPlugin",
+    "Remembering",
+    "ReplayPlugin",
+    "ReservoirSamplingBuffer",
+    "SupervisedPlugin",
+    "SupervisedTemplate",
+    "TensorData",
+    "TensorExperience",
+]
+
+
+class Remembering(Protocol):
+    """An Avalanche plugin whose memory can be taken out and put back."""
+
+    def state(self) -> State:
+        """All that the plugin must remember, on the CPU."""
+        ...
+
+    def restore(self, state: State, strategy: SupervisedTemplate) -> None:
+        """Remember again, on the strategy's device, for the strategy's model."""
+        ...
+
+
+class TensorData(AvalancheDataset):  # type: ignore[misc]
+    """An Avalanche dataset of (x, y, task label) that also offers its tensors whole."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = tuple(tensors)
+        _, targets, tasks = tensors
+        super().__init__(
+            [TensorDataset(*tensors)],
+            data_attributes=[
+                DataAttribute(targets, "targets"),
+                DataAttribute(tasks, "targets_task_labels"),
+            ],
+        )
+
+
+class TensorExperience(DatasetExperience):  # type: ignore[misc]
+    """An experience on tensors, all of one task."""
+
+    task_labels = (0,)
+
+    def __init__(self, dataset: TensorData, number: int) -> None:
+        super().__init__(dataset=dataset, current_experience=number)

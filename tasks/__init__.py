@@ -1,0 +1,1 @@
+"""The steps; one module per outside system, and nothing else imports that system's client."""

@@ -1,0 +1,199 @@
+"""DVC: versions of the data folder as a whole, kept in a cache and a remote.
+
+`data.dvc`, beside the folder, holds its hash; git keeps `data.dvc`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perdure.config import Workspace
+from perdure.errors import Fault, Unreachable, UsageError
+from perdure.tasks.data_versions.client import named, opened, patiently, quietly, remotely, use
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+REMOTE = "storage"
+"""Name of the default remote."""
+LOCAL_REMOTE = Path(".perdure") / "dvc-remote"
+"""The default remote's folder, relative to the workspace."""
+
+
+def init(root: Path, remote: str | None = None) -> None:
+    """Make a folder of a git repository a DVC repository, with a default remote.
+
+    Finishes one that was begun and cut short; on a finished one it changes nothing but what
+    is said here. Stages nothing in git.
+
+    Args:
+        root: The workspace; may lie below the top of the git repository.
+        remote: A URL that DVC knows, or a folder, relative to `root`. None: a folder inside
+            the workspace.
+
+    Raises:
+        Fault: DVC refuses.
+    """
+    from dvc.config_schema import RelPath
+    from dvc.repo import Repo
+
+    root = root.resolve()
+    with quietly(), named("init"):
+        if not (root / ".dvc" / "config").exists():
+            # One that was cut short is begun afresh; but force would remove a cache too.
+            begun = (root / ".dvc").exists() and not (root / ".dvc" / "cache").exists()
+            Repo.init(str(root), subdir=not (root / ".git").exists(), force=begun).close()
+        with opened(root) as repo, repo.config.edit("repo") as config:
+            config["core"].update(analytics=False, autostage=False)
+            if remote is None and "remote" in config["core"]:
+                return
+            config["core"]["remote"] = REMOTE
+            url = remote or str(LOCAL_REMOTE)
+            if "://" not in url and not Path(url).is_absolute():
+                url = RelPath((root / url).resolve())  # kept relative in the file
+            config["remote"][REMOTE] = {"url": url}
+    if remote is None:
+        (root / LOCAL_REMOTE).mkdir(parents=True, exist_ok=True)
+
+
+def is_initialised(root: Path) -> bool:
+    """Whether the folder is a DVC repository with a default remote."""
+    try:
+        return "remote = " in (root / ".dvc" / "config").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def files(ws: Workspace) -> tuple[Path, ...]:
+    """What belongs in git, as far as it exists."""
+    named = (pointer(ws), ws.data.parent / ".gitignore", ws.root / ".dvc" / "config",
+             ws.root / ".dvc" / ".gitignore", ws.root / ".dvcignore")  # fmt: skip
+    return tuple(path for path in named if path.exists())
+
+
+def pointer(ws: Workspace) -> Path:
+    """`data.dvc`."""
+    return ws.data.with_name(ws.data.name + ".dvc")
+
+
+def revision(ws: Workspace) -> str | None:
+    """DVC's hash of the data, as it stands in `data.dvc`; None: there is none yet.
+
+    Raises:
+        Fault: `data.dvc` cannot be read.
+    """
+    return _pointed(ws)[0]
+
+
+def missing(ws: Workspace) -> bool:
+    """Whether there is data that this clone has not got yet; `pull` brings it."""
+    return pointer(ws).exists() and not ws.data.exists()
+
+
+def add_and_push(ws: Workspace) -> str:
+    """Record the data folder as it is, and copy what is new to the default remote.
+
+    Killed at any point, it does the rest when called again.
+
+    Returns:
+        DVC's hash of the data.
+
+    Raises:
+        Fault: The disk is full, or experiences recorded before are no longer in the folder.
+        Unreachable: The remote does not answer. The data is recorded all the same.
+    """
+    ws.data.mkdir(parents=True, exist_ok=True)
+    _nothing_lost(ws)
+    with quietly() as said:
+        with named("add"):
+            patiently(lambda: use(ws.root, lambda repo: repo.add([str(ws.data)])))
+        with remotely(ws, said):
+            _prepare_local(ws)
+            targets = [str(pointer(ws))]
+            patiently(lambda: use(ws.root, lambda repo: repo.push(targets=targets)))
+    found = revision(ws)
+    if found is None:
+        raise Fault(f"dvc add left no {pointer(ws).name}", hint="perdure doctor")
+    return found
+
+
+def pull(ws: Workspace) -> None:
+    """Bring the data that `data.dvc` names, from the cache or the default remote.
+
+    Raises:
+        Unreachable: The remote does not answer, or has not got it.
+        Fault: The disk is full.
+        UsageError: There is no `data.dvc`.
+    """
+    if revision(ws) is None:
+        raise UsageError(f"{pointer(ws)} does not exist", hint="perdure ingest FILE")
+    with quietly() as said, remotely(ws, said):
+        # DVC looks up relative targets from the working directory: give it absolute ones.
+        targets = [str(pointer(ws))]
+        patiently(lambda: use(ws.root, lambda repo: repo.pull(targets=targets)))
+    if not ws.data.exists():
+        raise Unreachable(f"dvc pull brought no {ws.data.name}/", hint="dvc remote list")
+
+
+def remote_reachable(ws: Workspace) -> bool:
+    """Whether the default remote answers."""
+    with quietly():
+        try:
+            fs, path = use(ws.root, _remote)
+            return bool(fs.exists(path))
+        except Exception:  # noqa: BLE001 — each kind of remote has its own library, with errors of its own
+            return False
+
+
+def _remote(repo: Repo) -> tuple[Any, str]:
+    remote = repo.cloud.get_remote()
+    return remote.fs, str(remote.path)
+
+
+def _prepare_local(ws: Workspace) -> None:
+    """DVC would make a missing folder; a network disk that is not mounted looks like one."""
+    fs, path = use(ws.root, _remote)
+    if fs.protocol != "local" or Path(path).is_dir():
+        return
+    if Path(path) == ws.root / LOCAL_REMOTE:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return
+    raise Unreachable(f"the DVC remote {path} does not exist", hint=f"mount it, or mkdir {path}")
+
+
+def _pointed(ws: Workspace) -> tuple[str | None, int]:
+    import yaml
+
+    try:
+        out = yaml.safe_load(pointer(ws).read_text(encoding="utf-8"))["outs"][0]
+        return str(out["md5"]), int(out.get("nfiles", 0))
+    except FileNotFoundError:
+        return None, 0
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+        raise Fault(
+            f"{pointer(ws)} cannot be read: {error!r}", hint=f"git checkout -- {pointer(ws).name}"
+        ) from error
+
+
+def _nothing_lost(ws: Workspace) -> None:
+    """Refuse to record a folder that lacks experiences: the record would be without them too."""
+    recorded, count = _pointed(ws)
+    if recorded is None:
+        return
+    listing = ws.root / ".dvc" / "cache" / "files" / "md5" / recorded[:2] / recorded[2:]
+    lost: list[str] = []
+    try:
+        names = [entry["relpath"] for entry in json.loads(listing.read_text(encoding="utf-8"))]
+        lost = [n for n in names if n.startswith("experiences/") and not (ws.data / n).exists()]
+    except (OSError, ValueError, LookupError, TypeError):  # another clone's: only its count
+        found = sum(len(inside) for _, _, inside in os.walk(ws.data))
+        lost = [f"{count - found} files"] if found < count else []
+    if lost:
+        raise Fault(
+            f"{ws.data} lacks {lost[0]}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
+            + f", which {pointer(ws).name} lists; nothing was recorded",
+            hint=f"dvc checkout {pointer(ws).name}, or dvc pull, brings it back",
+        )  # fmt: skip

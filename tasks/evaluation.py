@@ -1,0 +1,235 @@
+"""Evaluation: which rows a model is measured on, its metrics, and what it forgot.
+
+The rows travel with the model version: the test rows of every experience that the learner
+has learned from, within a fixed budget. So the cost of an evaluation does not grow with
+the number of experiences, and after a rollback the rows are those of the older version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perdure.config import LOWER_IS_BETTER, Task
+from perdure.records import Evaluation, Matrix, Measured, Metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+EXPERIENCE = "_experience"
+KEY = "_key"
+
+
+def rows(
+    earlier: pd.DataFrame | None, test: pd.DataFrame, keys: NDArray[np.uint64], experience: str, max_rows: int
+) -> pd.DataFrame:
+    """Add an experience's test rows to the evaluation rows, within the budget.
+
+    The budget is shared out evenly: of n experiences each keeps at most `max_rows // n`
+    rows, those with the smallest keys. A smaller share is always a part of a larger one.
+
+    Args:
+        earlier: The parent version's evaluation rows; None for the first experience.
+        test: The new experience's test rows, raw columns.
+        keys: `(len(test),)`, the rows' content keys.
+        experience: Its id.
+        max_rows: The budget, in rows.
+
+    Returns:
+        Raw columns and `_experience`, `_key`; experiences in the order of learning.
+    """
+    import pandas as pd
+
+    added = test.assign(**{EXPERIENCE: experience, KEY: keys.astype(np.uint64)})
+    parts = [added] if earlier is None else [earlier, added]
+    together = pd.concat([part for part in parts if len(part)] or [added], ignore_index=True)
+    experiences = together[EXPERIENCE].nunique()
+    share = max(1, max_rows // max(1, experiences))
+    rank = together.groupby(EXPERIENCE, sort=False)[KEY].rank(method="first")
+    return together[rank <= share].reset_index(drop=True)
+
+
+def score(task: Task, truth: NDArray[Any], outputs: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """All metrics of a task.
+
+    Args:
+        task: Classification or regression.
+        truth: `(rows,)`: class codes `0 … classes-1`, or values in the target's unit.
+        outputs: `(rows, classes)` probabilities, or `(rows,)` values.
+
+    Returns:
+        Classification: `accuracy`, `balanced_accuracy` (mean recall of the classes present),
+        `macro_f1`, `log_loss` (nats). Regression: `mae`, `rmse` (target's unit), `r2`
+        (not a number where the truth does not vary).
+    """
+    from sklearn import metrics
+
+    if task == "regression":
+        error = outputs.astype(np.float64) - truth.astype(np.float64)
+        varies = len(truth) > 1 and float(np.ptp(truth)) > 0
+        return {
+            "mae": float(np.abs(error).mean()),
+            "rmse": float(np.sqrt(np.square(error).mean())),
+            "r2": float(metrics.r2_score(truth, outputs)) if varies else float("nan"),
+        }
+    predicted = outputs.argmax(axis=1)
+    present = np.unique(truth)
+    seen = np.union1d(present, np.unique(predicted))
+    likelihood = outputs[np.arange(len(truth)), truth].astype(np.float64)
+    return {
+        "accuracy": float(np.mean(predicted == truth)),
+        "balanced_accuracy": float(
+            metrics.recall_score(truth, predicted, labels=present, average="macro", zero_division=0)
+        ),
+        "macro_f1": float(
+            metrics.f1_score(truth, predicted, labels=seen, average="macro", zero_division=0)
+        ),
+        "log_loss": float(-np.log(np.clip(likelihood, 1e-12, 1.0)).mean()),
+    }
+
+
+def measure(
+    task: Task,
+    truth: NDArray[Any],
+    outputs: NDArray[np.floating[Any]],
+    experiences: Sequence[str],
+    newest: str,
+) -> Measured:
+    """A model's metrics, experience by experience and together.
+
+    Args:
+        task: Classification or regression.
+        truth: `(rows,)`, as `score` takes it.
+        outputs: As `score` takes it.
+        experiences: `(rows,)`, the experience that each row belongs to.
+        newest: The experience that was just learned.
+
+    Raises:
+        ValueError: There is no row to measure on.
+    """
+    if len(truth) == 0:
+        raise ValueError("no test rows to measure on")
+    owner = np.asarray(experiences, dtype=object)
+    order = list(dict.fromkeys(owner))
+    by_experience = {name: score(task, truth[owner == name], outputs[owner == name]) for name in order}
+    past = owner != newest
+    return Measured(
+        by_experience=by_experience,
+        new=by_experience.get(newest),
+        past=score(task, truth[past], outputs[past]) if past.any() else None,
+        average=_mean(list(by_experience.values())),
+    )
+
+
+def constant(task: Task, truth: NDArray[Any], classes: int) -> NDArray[np.floating[Any]]:
+    """What always predicting the most frequent class (its shares), or the mean, would give."""
+    if task == "regression":
+        return np.full(len(truth), float(np.mean(truth)))
+    shares = np.bincount(truth, minlength=classes) / len(truth)
+    return np.tile(shares, (len(truth), 1))
+
+
+def summarise(
+    *,
+    metric: str,
+    candidate: Measured,
+    champion: Measured | None,
+    baseline: Metrics,
+    prequential: Metrics | None,
+    earlier: Matrix | None,
+    newest: str,
+    window: int,
+    rows_measured: int,
+) -> Evaluation:
+    """Put the numbers of one learning step together."""
+    matrix = extend(earlier, metric, candidate, newest, window)
+    return Evaluation(
+        metric=metric,
+        candidate=candidate,
+        champion=champion,
+        baseline=baseline,
+        prequential=prequential,
+        matrix=matrix,
+        forgetting=forgetting(matrix),
+        backward_transfer=backward_transfer(matrix),
+        rows=rows_measured,
+    )
+
+
+def extend(
+    earlier: Matrix | None, metric: str, candidate: Measured, newest: str, window: int
+) -> Matrix:
+    """The accuracy matrix with one more row and column, cut to the latest `window`.
+
+    A matrix of another metric cannot be gone on with; it begins anew.
+    """
+    if earlier is not None and earlier.metric != metric:
+        earlier = None
+    names = (*(earlier.experiences if earlier else ()), newest)
+    measured: list[float | None] = [
+        candidate.by_experience[name][metric] if name in candidate.by_experience else None
+        for name in names
+    ]
+    values = [(*row, None) for row in (earlier.values if earlier else ())] + [tuple(measured)]
+    first = max(0, len(names) - window)
+    return Matrix(metric, names[first:], tuple(row[first:] for row in values[first:]))
+
+
+def forgetting(matrix: Matrix) -> float | None:
+    """Average forgetting, in units of the metric; positive is worse.
+
+    `F = mean over j<k of (best over l<k of a[l, j]) - a[k, j]`, with the sign turned where
+    less is better. Chaudhry et al., Riemannian Walk for Incremental Learning, ECCV 2018.
+
+    Returns:
+        None before the second experience.
+    """
+    sign = -1.0 if matrix.metric in LOWER_IS_BETTER else 1.0
+    last = len(matrix.experiences) - 1
+    losses = []
+    for j in range(last):
+        before = [sign * a for row in matrix.values[j:last] if (a := row[j]) is not None]
+        now = matrix.values[last][j]
+        if before and now is not None:
+            losses.append(max(before) - sign * now)
+    return float(np.mean(losses)) if losses else None
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """Backward transfer, in units of the metric; positive is better.
+
+    `BWT = mean over j<k of a[k, j] - a[j, j]`, with the sign turned where less is better.
+    Lopez-Paz and Ranzato, Gradient Episodic Memory, NeurIPS 2017.
+
+    Returns:
+        None before the second experience.
+    """
+    sign = -1.0 if matrix.metric in LOWER_IS_BETTER else 1.0
+    last = len(matrix.experiences) - 1
+    gains = [
+        sign * (now - then)
+        for j in range(last)
+        if (now := matrix.values[last][j]) is not None and (then := matrix.values[j][j]) is not None
+    ]
+    return float(np.mean(gains)) if gains else None
+
+
+def matrix_from_json(value: Mapping[str, Any]) -> Matrix:
+    """Read back what `records.to_json` wrote."""
+    return Matrix(
+        metric=str(value["metric"]),
+        experiences=tuple(value["experiences"]),
+        values=tuple(tuple(row) for row in value["values"]),
+    )
+
+
+def _mean(values: Sequence[Metrics]) -> dict[str, float]:
+    """Mean over experiences of each metric; those where it is not a number do not count."""
+    result = {}
+    for name in values[0]:
+        finite = [value[name] for value in values if not np.isnan(value[name])]
+        result[name] = float(np.mean(finite)) if finite else float("nan")
+    return result

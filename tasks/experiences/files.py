@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all, under names that do no harm."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perdure.config import Workspace
+from perdure.errors import Fault
+
+
+def readable(name: str) -> str:
+    """A file's name as text that any terminal and file can take: odd bytes and controls escaped."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def writing(ws: Workspace, path: Path) -> Iterator[Path]:
+    """A scratch file that becomes `path` when the context ends well: whole, and on the disk.
+
+    Raises:
+        Fault: The disk is full or read-only.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (ws.state / "tmp").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=ws.state / "tmp") as folder:
+            part = Path(folder) / path.name
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise Fault(f"{path} cannot be written: {error}", hint="is the disk full?") from error
+
+
+def sync(folder: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,187 @@
+"""Experiences, one Parquet file each.
+
+`experiences/NNNNNN-<first 8 of sha256>.parquet`; the whole hash, the name of the source and
+the schema's hash stand in the file's metadata. A file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perdure.config import Workspace
+from perdure.errors import Corrupt, UsageError
+from perdure.records import Experience
+from perdure.tasks.experiences.files import readable, writing
+from perdure.tasks.experiences.marker import unfinished
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Digest = Callable[["pd.DataFrame"], str]
+"""`perdure.tasks.tables.content.content_sha256`; handed in, as tasks import no other task."""
+
+FORMAT = 1
+_KEY = b"perdure"
+_NAME = re.compile(r"(\d{6,})-([0-9a-f]{8})\.parquet")
+
+
+def experience_id(number: int, sha256: str) -> str:
+    """`NNNNNN-<first 8 of sha256>`."""
+    return f"{number:06d}-{sha256[:8]}"
+
+
+def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
+    """Every experience in order, also those being added; reads the files' footers only.
+
+    Raises:
+        Corrupt: A file is damaged or renamed, or a number is there twice.
+    """
+    try:
+        files = [file for file in ws.experiences.iterdir() if _NAME.fullmatch(file.name)]
+    except FileNotFoundError:
+        return ()
+    found = sorted(map(_of_file, files), key=lambda experience: experience.number)
+    for one, other in pairwise(found):
+        if one.number == other.number:
+            raise Corrupt(
+                f"two experiences have the number {one.number}: {one.id} and {other.id}",
+                hint="keep the one that git and DVC know: dvc diff",
+            )
+    return tuple(found)
+
+
+def committed(ws: Workspace) -> tuple[Experience, ...]:
+    """Every experience that is recorded in DVC and git: all but those being added."""
+    adding = set(unfinished(ws) or ())
+    return tuple(e for e in list_experiences(ws) if e.id not in adding)
+
+
+def find(known: Sequence[Experience], sha256: str) -> Experience | None:
+    """The experience with this content, if it is there."""
+    return next((e for e in known if e.sha256 == sha256), None)
+
+
+def next_number(known: Sequence[Experience]) -> int:
+    """One more than the highest; the first is 1."""
+    return max((e.number for e in known), default=0) + 1
+
+
+def write_experience(
+    ws: Workspace, number: int, frame: pd.DataFrame, sha256: str, source: str, schema_sha256: str
+) -> Experience:
+    """Write an experience; the same arguments give the same bytes, and again is no harm.
+
+    Args:
+        ws: The workspace.
+        number: Its place in the order.
+        frame: Canonical, as the check accepted it.
+        sha256: Of its content.
+        source: Name of the file that it came in, for people to read.
+        schema_sha256: Of the schema that it was checked against.
+
+    Raises:
+        Fault: The disk is full or read-only.
+    """
+    import pyarrow.parquet as pq
+
+    facts = {
+        "format": FORMAT,
+        "sha256": sha256,
+        "source": readable(source),
+        "schema": schema_sha256,
+        "rows": len(frame),
+    }
+    path = ws.experiences / f"{experience_id(number, sha256)}.parquet"
+    table = _to_arrow(frame).replace_schema_metadata(
+        {_KEY: json.dumps(facts, sort_keys=True).encode()}
+    )
+    with writing(ws, path) as part:
+        pq.write_table(table, part, compression="zstd")
+    return _of_file(path)
+
+
+def read_experience(ws: Workspace, experience: str, digest: Digest) -> pd.DataFrame:
+    """The rows of an experience, in the canonical form in which they were written.
+
+    Args:
+        ws: The workspace.
+        experience: Its id.
+        digest: Gives the hash of the content.
+
+    Raises:
+        UsageError: There is no such experience.
+        Corrupt: The content is not that of its hash, or cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = ws.experiences / f"{experience}.parquet"
+    if not _NAME.fullmatch(path.name) or not path.exists():
+        raise UsageError(f"no experience {experience} in {ws.experiences}", hint="perdure status")
+    recorded = _of_file(path)
+    try:
+        frame = _to_pandas(pq.ParquetFile(path).read())
+    except (pa.ArrowException, OSError) as error:
+        raise _corrupt(path, str(error)) from error
+    found = digest(frame)
+    if found != recorded.sha256:
+        raise _corrupt(path, f"its content has sha256 {found}, not {recorded.sha256}")
+    return frame
+
+
+def _corrupt(path: Path, what: str) -> Corrupt:
+    return Corrupt(
+        f"{path} is damaged: {what.partition(chr(10))[0]}",
+        hint="dvc checkout --force data.dvc brings back the file that was recorded",
+    )
+
+
+def _of_file(path: Path) -> Experience:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+        facts: Mapping[str, Any] = json.loads((metadata.metadata or {})[_KEY])
+        number, short = path.stem.split("-")
+        sha256 = str(facts["sha256"])
+        experience = Experience(
+            path.stem, int(number), sha256, int(facts["rows"]), str(facts["source"]), path
+        )
+        if not sha256.startswith(short) or metadata.num_rows != experience.rows:
+            raise ValueError(f"its name or its rows are not those of {sha256[:8]}")
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise _corrupt(path, str(error)) from error
+    return experience
+
+
+def _to_arrow(frame: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    types = {"f": pa.float64(), "i": pa.int64(), "b": pa.bool_()}
+    return pa.table(
+        {
+            name: pa.array(frame[name].to_numpy(), types.get(frame[name].dtype.kind, pa.string()))
+            for name in frame.columns
+        }
+    )
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+
+    # Column by column: to_pandas() makes text a `str` column, and None a NaN.
+    return pd.DataFrame(
+        {
+            name: pd.Series(
+                table[name].to_numpy(), dtype=object if table[name].type == "string" else None
+            )
+            for name in table.column_names
+        }
+    )

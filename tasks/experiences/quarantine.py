@@ -1,0 +1,175 @@
+"""The quarantine: what was refused at the door, with the reasons, never lost.
+
+`quarantine/<first 8 of the file's sha256>-<safe name>/` holds `record.json`, and
+  reasons.csv         one line per finding: row, column, value, reason
+  original.<suffix>   the file as it came, where it was refused whole
+  rows.csv            the refused rows as they stand in the file, where only rows were refused
+A folder is there whole or not at all, and the same refusal twice is one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perdure.config import Workspace
+from perdure.errors import Corrupt, Fault
+from perdure.records import Quarantined, to_json
+from perdure.tasks.experiences.files import readable, sync
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "record.json"
+LONGEST = 80
+"""Characters of a safe name; most file systems take 255 bytes."""
+
+
+def quarantine(
+    ws: Workspace,
+    path: Path,
+    reasons: Sequence[str],
+    refused: pd.DataFrame | None = None,
+    bad_rows: pd.DataFrame | None = None,
+) -> Quarantined:
+    """Put a copy of a refused file, or its refused rows, into quarantine.
+
+    The file itself stays where it is; a link is followed for reading only.
+
+    Args:
+        ws: The workspace.
+        path: The file.
+        reasons: In short, for the record; the first is its `reason`.
+        refused: The table of findings, if rows were looked at.
+        bad_rows: The refused rows, index `row`; None: the file is refused whole.
+
+    Returns:
+        The record; that of the first time, if the same was refused for the same before.
+
+    Raises:
+        Fault: The file cannot be copied, or the disk is full.
+    """
+    scratch = ws.state / "tmp"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        ws.quarantine.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+            part = Path(temporary) / "part"
+            part.mkdir()
+            sha256 = _fill(part, path, bad_rows)
+            if refused is not None:
+                _write_csv(refused, part / "reasons.csv", index=False)
+            else:
+                _write_reasons(part / "reasons.csv", reasons)
+            return _settle(ws, part, path, sha256, reasons, bad_rows)
+    except (OSError, ValueError) as error:
+        raise Fault(f"{path} cannot be put into quarantine: {error}") from error
+
+
+def list_quarantined(ws: Workspace) -> tuple[Quarantined, ...]:
+    """Every record, oldest first.
+
+    Raises:
+        Corrupt: A record cannot be read.
+    """
+    found = [record for _, record, _ in _records(ws)]
+    return tuple(sorted(found, key=lambda record: (record.at, record.folder or "")))
+
+
+def safe_name(name: str) -> str:
+    """A name of letters, digits, `.`, `_` and `-` alone; no dot first; at most 80 long."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).lstrip(".-")
+    suffix = Path(plain).suffix[:12]
+    return Path(plain).stem[: LONGEST - len(suffix)] + suffix or "file"
+
+
+def _fill(part: Path, path: Path, bad_rows: pd.DataFrame | None) -> str:
+    """Copy what is refused; the SHA-256 of the whole file's bytes, empty if it has none."""
+    digest = hashlib.sha256()
+    if not path.is_file():  # a folder, a link to nothing: there is nothing to copy but its name
+        digest.update(b"not a file: " + os.fsencode(path.name))
+        return digest.hexdigest()
+    suffix = re.sub(r"[^A-Za-z0-9.]", "", path.suffix)[:12]
+    copy = part / f"original{suffix}" if bad_rows is None else part / "copy"
+    with path.open("rb") as source, copy.open("xb") as target:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            target.write(block)
+        os.fsync(target.fileno())
+    if bad_rows is not None:
+        copy.unlink()
+        _write_csv(bad_rows, part / "rows.csv", index=True)
+    return digest.hexdigest()
+
+
+def _settle(
+    ws: Workspace,
+    part: Path,
+    path: Path,
+    sha256: str,
+    reasons: Sequence[str],
+    bad_rows: pd.DataFrame | None,
+) -> Quarantined:
+    for _, known, facts in _records(ws, f"{sha256[:8]}-"):
+        if (facts.get("sha256"), facts.get("reasons")) == (sha256, list(reasons)):
+            return known
+    name = f"{sha256[:8]}-{safe_name(path.name)}"
+    folder, again = ws.quarantine / name, 1
+    while folder.exists():
+        again += 1
+        folder = ws.quarantine / f"{name}-{again}"
+    record = Quarantined(
+        file=readable(path.name),
+        reason=reasons[0] if reasons else "refused",
+        rows=0 if bad_rows is None else len(bad_rows),
+        at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        folder=folder.relative_to(ws.root).as_posix(),
+    )
+    facts = {**to_json(record), "sha256": sha256, "reasons": list(reasons)}
+    facts["whole"] = bad_rows is None
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    (part / RECORD).write_text(text, encoding="utf-8")
+    for file in [*part.iterdir(), part]:
+        sync(file)
+    part.rename(folder)
+    sync(ws.quarantine)
+    return record
+
+
+def _records(ws: Workspace, prefix: str = "") -> Iterator[tuple[Path, Quarantined, dict[str, Any]]]:
+    if not ws.quarantine.is_dir():
+        return
+    for path in sorted(ws.quarantine.glob(f"{prefix}*/{RECORD}")):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            record = Quarantined(
+                str(facts["file"]), str(facts["reason"]), int(facts["rows"]), str(facts["at"]),
+                path.parent.relative_to(ws.root).as_posix(),
+            )  # fmt: skip
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise Corrupt(
+                f"{path} cannot be read: {error}", hint="dvc checkout --force data.dvc"
+            ) from error
+        yield path.parent, record, facts
+
+
+def _write_csv(frame: pd.DataFrame, path: Path, *, index: bool) -> None:
+    frame.to_csv(path, index=index, lineterminator="\n", encoding="utf-8")
+
+
+def _write_reasons(path: Path, reasons: Sequence[str]) -> None:
+    import csv
+
+    with path.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "column", "value", "reason"])
+        writer.writerows(["", "", "", reason] for reason in reasons)

@@ -1,0 +1,187 @@
+"""Records as MLflow tags, and back.
+
+A tag of a registered model holds 5000 characters in MLflow's tables, one of a run 8000, so
+a longer text is cut into `name`, `name.1`, `name.2` …; the first says how many there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from perdure.errors import Corrupt
+from perdure.records import Change, DataRevision, Event, Held, Reason, Verdict, Version, to_json
+
+PREFIX = "perdure."
+CHUNK = 4000
+HELD = PREFIX + "held."
+INTENT = PREFIX + "intent"
+EVENTS = PREFIX + "events"
+LAST_CHANGE = PREFIX + "last_change"
+ALIASES = ("champion", "challenger")
+NONE = "none"
+
+
+def dumps(value: Any) -> str:
+    """A record as compact JSON, the same text every time."""
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def split(name: str, text: str) -> dict[str, str]:
+    """A text as tags; `join` puts it together again. The head, `name`, comes last."""
+    parts = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)] or [""]
+    tags = {f"{name}.{number}": part for number, part in enumerate(parts[1:], 1)}
+    return {**tags, name: f"{len(parts)}:{parts[0]}"}
+
+
+def join(name: str, tags: Mapping[str, str]) -> str | None:
+    """The text that `split` wrote; None where there is none.
+
+    Raises:
+        Corrupt: A part is missing.
+    """
+    head = tags.get(name)
+    if head is None:
+        return None
+    count, _, text = head.partition(":")
+    try:
+        return text + "".join(tags[f"{name}.{number}"] for number in range(1, int(count)))
+    except (KeyError, ValueError) as error:
+        raise Corrupt(f"the registry's tag {name} is incomplete: {error}") from error
+
+
+def names(name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """The tags of a split text that are there, the head first."""
+    yield from (tag for tag in (name,) if tag in tags)
+    yield from (t for t in tags if t.startswith(name + ".") and t[len(name) + 1 :].isdecimal())
+
+
+def since(alias: str) -> str:
+    """The tag that says since when an alias stands where it does."""
+    return f"{PREFIX}{alias}_since"
+
+
+def stamp(milliseconds: int) -> str:
+    """MLflow's time as UTC, ISO 8601, to the second."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def milliseconds(at: str) -> int:
+    """UTC, ISO 8601, as MLflow's time."""
+    return int(datetime.fromisoformat(at).timestamp() * 1000)
+
+
+def verdict_tags(verdict: Verdict | None) -> dict[str, str]:
+    """The tags that say what the gates said; none for a version not yet judged."""
+    if verdict is None:
+        return {}
+    word = "passed" if verdict.passed else "refused"
+    reasons = split(PREFIX + "reasons", dumps(list(verdict.refusals)))
+    return {**reasons, PREFIX + "verdict": word}
+
+
+def version_tags(
+    *,
+    learning_key: str,
+    parent: int | None,
+    experience: str,
+    weights_sha256: str,
+    state_sha256: str,
+    cursor: tuple[str, ...],
+    data: DataRevision,
+    code: str | None,
+    strategy: tuple[str, ...],
+) -> dict[str, str]:
+    """The tags that a version is created with; it never exists without them."""
+    plain = {
+        "learning_key": learning_key,
+        "parent": NONE if parent is None else str(parent),
+        "experience": experience,
+        "weights_sha256": weights_sha256,
+        "state_sha256": state_sha256,
+        "data_git": data.git or NONE,
+        "data_dvc": data.dvc or NONE,
+        "code": code or NONE,
+        "strategy": dumps(list(strategy)),
+    }
+    tags = {PREFIX + name: value for name, value in plain.items()}
+    return tags | split(PREFIX + "cursor", dumps(list(cursor)))
+
+
+def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> Version:
+    """A version from its tags.
+
+    Raises:
+        Corrupt: A tag is missing or unreadable: Perdure did not write this version.
+    """
+    try:
+        verdict = tags.get(PREFIX + "verdict")
+        return Version(
+            version=number,
+            learning_key=tags[PREFIX + "learning_key"],
+            parent=_number(tags[PREFIX + "parent"]),
+            experience=tags[PREFIX + "experience"],
+            weights_sha256=tags[PREFIX + "weights_sha256"],
+            state_sha256=tags[PREFIX + "state_sha256"],
+            cursor=tuple(json.loads(join(PREFIX + "cursor", tags) or "")),
+            data=DataRevision(_text(tags[PREFIX + "data_git"]), _text(tags[PREFIX + "data_dvc"])),
+            code=_text(tags[PREFIX + "code"]),
+            strategy=tuple(json.loads(tags[PREFIX + "strategy"])),
+            verdict=cast(Any, verdict),
+            reasons=tuple(json.loads(join(PREFIX + "reasons", tags) or "[]")),
+            replaced=_number(tags.get(PREFIX + "replaced", NONE)),
+            run_id=run_id,
+            created_at=stamp(created),
+        )
+    except (KeyError, ValueError) as error:
+        raise Corrupt(
+            f"version {number} in the registry lacks or has spoilt tags ({error}); "
+            f"was it registered by something else?",
+            hint="perdure rollback --to VERSION chooses another",
+        ) from error
+
+
+def held(tags: Mapping[str, str]) -> dict[str, Held]:
+    """The experiences set aside, from the registered model's tags; in order of their ids."""
+    ids = sorted({t[len(HELD) :] for t in tags if t.startswith(HELD) and "." not in t[len(HELD) :]})
+    found = {}
+    for name in ids:
+        value = json.loads(join(HELD + name, tags) or "{}")
+        found[name] = Held(**{**value, "reasons": tuple(value["reasons"])})
+    return found
+
+
+def change(value: Mapping[str, Any]) -> Change:
+    """A change from the JSON of an intent."""
+    return Change(
+        key=value["key"],
+        expects=dict(value["expects"]),
+        aliases=dict(value["aliases"]),
+        replaced={int(number): before for number, before in value["replaced"].items()},
+        verdicts={int(number): _verdict(v) for number, v in value["verdicts"].items()},
+        hold=tuple(Held(**{**h, "reasons": tuple(h["reasons"])}) for h in value["hold"]),
+        release=tuple(value["release"]),
+        events=tuple(Event(**event) for event in value["events"]),
+    )
+
+
+def event(tags: Mapping[str, str]) -> Event:
+    """An event from its run's tags."""
+    value = json.loads(join(PREFIX + "record", tags) or "{}")
+    known = {field.name for field in dataclasses.fields(Event)}
+    return Event(**{name: item for name, item in value.items() if name in known})
+
+
+def _verdict(value: Mapping[str, Any]) -> Verdict:
+    return Verdict(value["passed"], tuple(Reason(**reason) for reason in value["reasons"]))
+
+
+def _number(text: str) -> int | None:
+    return None if text == NONE else int(text)
+
+
+def _text(text: str) -> str | None:
+    return None if text == NONE else text

@@ -1,0 +1,97 @@
+"""A version folder as an MLflow pyfunc: raw columns in, the user's labels or values out.
+
+Columns are declared by name, with any type. MLflow's typed columns refuse what tables hold
+every day: `double` refuses whole numbers, `string` refuses a column that is all missing.
+What a column must hold is checked in `perdure.tasks.serving`, for each value; the kinds stand
+in the model's metadata, where MLflow's page shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import perdure
+from perdure.strategies.features import FeatureSpec
+from perdure.tasks.registry.client import Client
+
+LOADER = "perdure.tasks.serving"
+REQUIRED = ("mlflow", "numpy", "pandas", "torch")
+EXAMPLES = 3
+
+
+def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> str:
+    """Log a version folder as the model of a run.
+
+    Args:
+        client: The connection.
+        run_id: The learning run.
+        folder: A version folder.
+        tags: Of the logged model.
+
+    Returns:
+        The logged model's id.
+    """
+    spec = _spec(folder)
+    with client.current():
+        import mlflow
+
+        # MLflow's own type hints and its use of pandas warn each time; nobody can heed it.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            mlflow.start_run(run_id=run_id, nested=True),
+        ):
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module=LOADER,
+                data_path=str(folder),
+                pip_requirements=requirements(),
+                signature=signature(spec),
+                input_example=example(spec, folder),
+                metadata={"features": spec.to_json()},
+                tags=tags,
+            )
+    return str(info.model_id)
+
+
+def requirements() -> list[str]:
+    """What an environment needs that serves the model, at the versions that wrote it."""
+    # `2.15.0+cu132` is a build that only the index it came from knows.
+    pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIRED]
+    return [f"perdure=={perdure.__version__}", *pins]
+
+
+def signature(spec: FeatureSpec) -> Any:
+    """Raw columns by name; one prediction a row; probabilities on request."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
+    first = spec.labels[0] if spec.labels else 0.0
+    one_kind = len({type(label) for label in spec.labels}) <= 1
+    output = kinds.get(type(first), DataType.string) if one_kind else DataType.string
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs = Schema([ColSpec(anything, column.name) for column in spec.columns])
+    outputs = Schema([ColSpec(output)])
+    if spec.task == "regression":
+        return ModelSignature(inputs, outputs)
+    asked = ParamSchema([ParamSpec("probabilities", DataType.boolean, False)])
+    return ModelSignature(inputs, outputs, asked)
+
+
+def example(spec: FeatureSpec, folder: Path) -> Any:
+    """A few rows that the model was measured on, as they came."""
+    import pandas as pd
+
+    names = [column.name for column in spec.columns]
+    rows = pd.read_parquet(folder / "evaluation" / "rows.parquet", columns=names)
+    whole = rows.dropna()
+    return (whole if len(whole) else rows).head(EXAMPLES).reset_index(drop=True)
+
+
+def _spec(folder: Path) -> FeatureSpec:
+    return FeatureSpec.from_json(json.loads((folder / "serving.json").read_bytes())["features"])

@@ -1,0 +1,86 @@
+"""The registry read straight from MLflow's SQLite file, for `perdure status`.
+
+Importing MLflow and checking its tables takes 1.5 s; this takes milliseconds, and reads
+aliases, tags and versions in one transaction. It knows the tables of certain MLflow releases
+by the database's own revision, and leaves every other database to the client.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REVISIONS = frozenset({"dc11669786a5"})
+"""Alembic revisions whose tables have the columns below: MLflow 3.17."""
+
+Tags = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model version as MLflow has it."""
+
+    version: int
+    run_id: str
+    created: int
+    """Milliseconds since 1970."""
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A registered model as MLflow has it: tags, aliases, and the versions they name."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[int, Row] = field(default_factory=dict)
+
+
+def snapshot(path: Path, name: str) -> Snapshot | None:
+    """Read a registered model from MLflow's SQLite file.
+
+    Returns:
+        An empty snapshot where there is no such model or no file yet; None where the file is
+        not one that this module knows, and MLflow itself must be asked.
+    """
+    if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"1", "true"}:
+        return None
+    if not path.exists():
+        return Snapshot()
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            database.execute("BEGIN")
+            return _read(database, name)
+    except sqlite3.Error:
+        return None
+
+
+def _read(database: sqlite3.Connection, name: str) -> Snapshot | None:
+    revisions = {row[0] for row in database.execute("SELECT version_num FROM alembic_version")}
+    if not revisions or not revisions <= REVISIONS:
+        return None
+    model = "WHERE workspace = 'default' AND name = ?"
+    tags = database.execute(f"SELECT key, value FROM registered_model_tags {model}", (name,))
+    aliases = {
+        alias: int(version)
+        for alias, version in database.execute(
+            f"SELECT alias, version FROM registered_model_aliases {model}", (name,)
+        )
+    }
+    versions = {}
+    for number in sorted(set(aliases.values())):
+        row = database.execute(
+            f"SELECT run_id, creation_time FROM model_versions {model} AND version = ?",
+            (name, number),
+        ).fetchone()
+        if row is None:
+            return None
+        own = database.execute(
+            f"SELECT key, value FROM model_version_tags {model} AND version = ?", (name, number)
+        )
+        versions[number] = Row(number, row[0] or "", row[1], dict(own.fetchall()))
+    return Snapshot(dict(tags.fetchall()), aliases, versions)

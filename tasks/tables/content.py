@@ -1,0 +1,123 @@
+"""Names made of content: of a table, of a row, and the side that a row is on.
+
+These are for ever. A workspace's experience ids, and which rows its models were tested on,
+hang on the exact results, so they use nothing but SHA-256, BLAKE2b and 64-bit integer
+arithmetic, and tests pin their values. A change would need a version in the experience files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perdure.errors import DataRefused
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Keys = NDArray[np.uint64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_MISSING_WORD = np.uint64(0x6D697373696E6721)
+_QUIET_NAN = np.uint64(0x7FF8000000000000)
+
+
+def content_sha256(frame: pd.DataFrame) -> str:
+    """SHA-256 of a canonical table, as `check` gives it.
+
+    It depends on the columns' names, the values, and the order of the rows; not on the order
+    of the columns, the index, nor the file that they came in. For each column by name: the
+    name, a letter for the type, the number of rows; then the values, of fixed width, little
+    end first (text: all lengths in bytes, -1 for missing, then all bytes of UTF-8).
+    """
+    digest = hashlib.sha256(b"perdure table 1\n")
+    for name in sorted(map(str, frame.columns)):
+        column = frame[name]
+        encoded = name.encode()
+        letter = {"f": b"f", "i": b"i", "b": b"b"}.get(column.dtype.kind, b"s")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded + letter)
+        digest.update(len(column).to_bytes(8, "little"))
+        if letter == b"f":
+            digest.update(_bits(column.to_numpy(np.float64)).astype("<u8").tobytes())
+        elif letter == b"i":
+            digest.update(column.to_numpy(np.int64).astype("<i8").tobytes())
+        elif letter == b"b":
+            digest.update(column.to_numpy(np.bool_).astype("u1").tobytes())
+        else:
+            words = [None if v is None or v != v else str(v).encode() for v in column.tolist()]
+            sizes = np.array([-1 if w is None else len(w) for w in words], dtype="<i8")
+            digest.update(sizes.tobytes())
+            digest.update(b"".join(word for word in words if word is not None))
+    return digest.hexdigest()
+
+
+def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:
+    """A key for each row, by its values in these columns: the features, not the target.
+
+    `key = mix(Σ_c mix(v_c + mix(salt_c)))` modulo 2⁶⁴, with SplitMix64's finaliser for `mix`
+    (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), salt_c the
+    64-bit BLAKE2b of the column's name, and v_c the bits of the number (one zero, one NaN) or
+    the 64-bit BLAKE2b of the word. The sum makes the order of columns not matter.
+
+    Returns:
+        uint64 (rows,).
+
+    Raises:
+        DataRefused: A column is not there.
+    """
+    lacking = [name for name in columns if name not in frame.columns]
+    if lacking:
+        raise DataRefused(f"missing column{'s' * (len(lacking) > 1)}: {', '.join(lacking)}")
+    total = np.zeros(len(frame), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for name in columns:
+            salt = _mix(np.array([_word(name)], dtype=np.uint64))
+            total += _mix(_column_bits(frame[name]) + salt)
+        return _mix(total)
+
+
+def sides(keys: Keys, test: float, validation: float) -> NDArray[np.str_]:
+    """The side of each row: the key's upper 53 bits as a fraction of [0, 1).
+
+    Below `test` it is a test row, below `test + validation` one of validation, else it trains.
+
+    Returns:
+        (rows,) of "test", "validation" or "train".
+    """
+    fraction = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.select(
+        [fraction < test, fraction < test + validation], ["test", "validation"], default="train"
+    )
+
+
+def _column_bits(column: pd.Series[Any]) -> Keys:
+    import pandas as pd
+
+    if column.dtype.kind in "iuf":
+        return _bits(column.to_numpy(np.float64))
+    codes, words = pd.factorize(column.to_numpy(dtype=object), use_na_sentinel=True)
+    hashed = np.array([_word(str(word)) for word in words] + [_MISSING_WORD], dtype=np.uint64)
+    return hashed[codes]  # the sentinel, -1, is the last
+
+
+def _bits(numbers: NDArray[np.float64]) -> Keys:
+    bits = (numbers + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
+    bits[np.isnan(numbers)] = _QUIET_NAN
+    return bits
+
+
+def _word(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+
+
+def _mix(values: Keys) -> Keys:
+    values = values + _GOLDEN
+    values = (values ^ (values >> np.uint64(30))) * _MIX_1
+    values = (values ^ (values >> np.uint64(27))) * _MIX_2
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,141 @@
+"""What a schema asks of each value, and the values that do not comply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from perdure.tasks.tables import values
+from perdure.tasks.tables.model import (
+    CategoryColumn,
+    ClassTarget,
+    IgnoredColumn,
+    NumberColumn,
+    ValueTarget,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = NumberColumn | CategoryColumn | IgnoredColumn | ClassTarget | ValueTarget
+
+
+class Finding(NamedTuple):
+    """What is wrong with one value; `rule` is the reason without the value."""
+
+    row: int
+    column: str
+    value: str | None
+    reason: str
+    rule: str
+
+
+def canonical(column: pd.Series[Any], kind: Kind) -> tuple[pd.Series[Any], values.Mask]:
+    """A column in its canonical type, and where a value is not of that type."""
+    import pandas as pd
+
+    wrong = np.zeros(len(column), dtype=bool)
+    if isinstance(kind, (NumberColumn, ValueTarget)):
+        numbers, wrong = values.as_numbers(column)
+        return pd.Series(numbers + 0.0, index=column.index), wrong
+    if isinstance(kind, ClassTarget):
+        objects, wrong = values.as_labels(column, type(kind.classes[0]))
+    else:
+        objects = values.as_text(column)
+        if isinstance(kind, CategoryColumn) and kind.truth:
+            objects = values.as_truth_words(objects)
+    # dtype=object, or pandas 3 makes text a `str` column and None a NaN.
+    return pd.Series(objects, index=column.index, dtype=object), wrong
+
+
+def labels_typed(column: pd.Series[Any], kind: ClassTarget) -> pd.Series[Any]:
+    """Labels without missing ones, in the type of the classes."""
+    of = type(kind.classes[0])
+    return column if of is str else column.astype(np.bool_ if of is bool else np.int64)
+
+
+def wrong_types(
+    column: pd.Series[Any], name: str, kind: Kind, wrong: values.Mask
+) -> Iterator[Finding]:
+    """A finding for each value that is not of its column's type."""
+    if not wrong.any():
+        return
+    what = "is not a number"
+    if isinstance(kind, ClassTarget):
+        what = f"is not one of the classes {_listed(kind.classes)}"
+    bad = column[wrong]
+    for row, text in zip(bad.index, values.as_text(bad), strict=True):
+        yield Finding(int(row), name, text, f"{name} = {_shown(text, kind)} {what}", what)
+
+
+def broken_rules(
+    frame: pd.DataFrame,
+    typed: pd.DataFrame,
+    kinds: dict[str, Kind],
+    known: set[tuple[int, str]],
+) -> Iterator[Finding]:
+    """What pandera finds in the typed columns; each value's first broken rule only."""
+    import pandera.pandas as pandera
+
+    rules = {name: _rules(kind) for name, kind in kinds.items()}
+    model = pandera.DataFrameSchema(
+        {
+            name: pandera.Column(
+                None,
+                nullable=not isinstance(kind, (ClassTarget, ValueTarget))
+                and (isinstance(kind, IgnoredColumn) or kind.nullable),
+                checks=[pandera.Check(test, name=what) for what, test in rules[name].items()],
+            )
+            for name, kind in kinds.items()
+        }
+    )
+    try:
+        model.validate(typed, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        if cases["index"].isna().any():  # a check itself failed: ours to mend, not the data's
+            raise
+        texts = {name: values.as_text(frame[name]) for name in cases["column"].unique()}
+        at = {row: i for i, row in enumerate(frame.index)}
+        for row, name, what in zip(cases["index"], cases["column"], cases["check"], strict=True):
+            if (int(row), name) in known:
+                continue
+            known.add((int(row), name))
+            text = texts[name][at[int(row)]]
+            if what == "not_nullable":
+                yield Finding(int(row), name, text, f"{name} is missing", "is missing")
+            else:
+                shown = _shown(text, kinds[name])
+                yield Finding(int(row), name, text, f"{name} = {shown} {what}", what)
+
+
+def _rules(kind: Kind) -> dict[str, Any]:
+    """What to say of a value, to the test that tells the good ones."""
+    if isinstance(kind, (NumberColumn, ValueTarget)):
+        rules: dict[str, Any] = {"is not finite": lambda s: np.isfinite(s)}
+        if kind.min is not None:
+            rules[f"is below the minimum {kind.min:g}"] = lambda s: s >= kind.min
+        if kind.max is not None:
+            rules[f"is above the maximum {kind.max:g}"] = lambda s: s <= kind.max
+        return rules
+    if isinstance(kind, ClassTarget):
+        return {
+            f"is not one of the classes {_listed(kind.classes)}": lambda s: s.isin(kind.classes)
+        }
+    if isinstance(kind, CategoryColumn) and kind.unseen == "refuse":
+        return {f"is not one of {_listed(kind.categories)}": lambda s: s.isin(kind.categories)}
+    return {}
+
+
+def _listed(words: tuple[Any, ...], most: int = 8) -> str:
+    shown = ", ".join(repr(word) for word in words[:most])
+    return shown + (f" … ({len(words)} in all)" if len(words) > most else "")
+
+
+def _shown(text: str | None, kind: Kind, most: int = 60) -> str:
+    text = "" if text is None else text
+    cut = text if len(text) <= most else text[:most] + "…"
+    plain = isinstance(kind, (NumberColumn, ValueTarget)) and values.is_number(text)
+    return cut if plain else repr(cut)

@@ -1,0 +1,131 @@
+"""Training: from rows of a table to a learner in a folder, and from a learner to outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perdure.config import Config, Workspace
+from perdure.errors import DataRefused
+from perdure.records import Candidate, Experience, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from perdure.strategies.features import FeatureSpec
+
+
+def learning_key(
+    parent: Version | None, experience: Experience, spec: FeatureSpec, config: Config, root: Path
+) -> str:
+    """The identity of one learning step: what it starts from, learns, and how.
+
+    Two steps with the same key give the same weights, bit for bit on a CPU. Gates, promotion
+    and tracking are not part of it: they judge a step, they do not change it.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    learner = parent and [parent.weights_sha256, parent.state_sha256, list(parent.cursor)]
+    data = config.data.model_dump(include={"target", "task", "test", "validation"})
+    model = config.model.model_dump(include={"factory", "parameters"})
+    source = config.model.factory.partition(":")[0]
+    if source.endswith(".py") and (root / source).is_file():
+        model["source"] = hashlib.sha256((root / source).read_bytes()).hexdigest()
+    identity = {
+        "learner": learner,
+        "experience": [experience.id, experience.sha256],
+        "features": spec.to_json(),
+        "data": data,
+        "model": model,
+        "training": config.training.model_dump(mode="json"),
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def train(
+    workspace: Workspace,
+    spec: FeatureSpec,
+    parent: Path | None,
+    experience: str,
+    frame: pd.DataFrame,
+    sides: NDArray[np.str_],
+    folder: Path,
+) -> Candidate:
+    """Learn one experience, and save the learner.
+
+    Args:
+        workspace: Its configuration says how.
+        spec: The features and the target.
+        parent: The folder of the learner to go on from; None: a new one.
+        experience: The experience's id.
+        frame: All its rows, canonical.
+        sides: `(len(frame),)`: `train`, `validation` or `test`; test rows are not looked at.
+        folder: Where the learner is written; it must not exist.
+
+    Raises:
+        DataRefused: The experience has no training row.
+        ConfigError: The model or the features no longer fit the learner.
+        Corrupt: The parent's learner is incomplete or changed.
+    """
+    from perdure.strategies import engine
+    from perdure.strategies.learner import Learner
+
+    learning, watching = frame[sides == "train"], frame[sides == "validation"]
+    if not len(learning):
+        raise DataRefused(
+            f"experience {experience} has no row to train on: all {len(frame)} are held out",
+            hint="rows that repeat lie on one side together; gather more rows into one file",
+        )
+    config, root = workspace.config, workspace.root
+    columns, target = columns_of(spec, learning), learning[spec.target].to_numpy()
+    if parent is None:
+        learner = Learner.new(spec, config, root, columns, target)
+    else:
+        learner = Learner.load(parent, config, root)
+    trained = engine.learn(
+        learner,
+        experience,
+        columns,
+        target,
+        columns_of(spec, watching),
+        watching[spec.target].to_numpy(),
+        config,
+    )
+    learner.save(folder)
+    return Candidate(trained, learner.weights_sha256, learner.state_sha256, learner.cursor)
+
+
+def outputs(workspace: Workspace, learner: Path, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
+    """What a saved learner says of rows.
+
+    Returns:
+        `(rows, classes)` probabilities, or `(rows,)` values in the target's unit.
+    """
+    from perdure.strategies.learner import Learner
+
+    loaded = Learner.load(learner, workspace.config, workspace.root)
+    return loaded.predict(columns_of(loaded.spec, frame))
+
+
+def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
+    """The target as `evaluation.score` takes it: class codes, or values."""
+    from perdure.strategies.features import encode_target
+
+    return encode_target(spec, frame[spec.target].to_numpy()).numpy()
+
+
+def columns_of(spec: FeatureSpec, frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """The feature columns as arrays: numbers float64, categories object."""
+    return {
+        column.name: frame[column.name].to_numpy(
+            dtype=np.float64 if column.kind == "number" else object
+        )
+        for column in spec.columns
+    }

@@ -1,0 +1,275 @@
+"""The schema: what is inferred, that the file says it all, and that its faults are all told."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.config import DataConfig
+from perdure.errors import ConfigError, DataRefused, UsageError
+from perdure.tasks.tables.schema import (
+    CategoryColumn,
+    ClassTarget,
+    IgnoredColumn,
+    NumberColumn,
+    Schema,
+    ValueTarget,
+    infer,
+    load,
+    parse,
+    render,
+)
+
+ROWS = 200
+
+
+def table(**columns: object) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    base: dict[str, object] = {"x": rng.normal(size=ROWS), "y": ["no", "yes"] * (ROWS // 2)}
+    return pd.DataFrame({**base, **columns})
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([f"{i / 7:.3f}" for i in range(ROWS)], "number"),
+        (["1.5", "oops", *["2"] * (ROWS - 2)], "number"),
+        (list(range(0, 2 * ROWS, 2)), "number"),
+        (["N", "E"] * (ROWS // 2), "category"),
+        ([True, False] * (ROWS // 2), "category"),
+        (["TRUE", "false"] * (ROWS // 2), "category"),
+        ([f"name {i}" for i in range(ROWS)], "ignore"),
+        (list(range(1, ROWS + 1)), "ignore"),
+        (["2024-01-31"] * ROWS, "ignore"),
+        (["2024-01-31T10:00:00Z"] * ROWS, "ignore"),
+        (pd.date_range("2024-01-01", periods=ROWS), "ignore"),
+        ([""] * ROWS, "ignore"),
+        ([None] * ROWS, "ignore"),
+        ([[1, 2]] * ROWS, "ignore"),
+        ([math.inf] * ROWS, "ignore"),
+    ],
+)
+def test_kinds_are_inferred(values: object, kind: str) -> None:
+    assert infer(table(c=values), "y").columns["c"].kind == kind
+
+
+def test_ranges_are_wide_and_not_moved_by_absurd_values() -> None:
+    ordinary = list(np.linspace(0.0, 1.0, ROWS - 1))
+    column = infer(table(c=[*ordinary, 1e9]), "y").columns["c"]
+    assert isinstance(column, NumberColumn)
+    assert column.min is not None
+    assert column.max is not None
+    # Central 99 %: about 0 to 1; five spans on each side.
+    assert -5.3 < column.min < -4.7
+    assert 5.7 < column.max < 6.3
+
+
+def test_a_constant_has_no_range() -> None:
+    assert infer(table(c=[3.0] * ROWS), "y").columns["c"] == NumberColumn()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-9, 1.0, 1e9, 1e300])
+def test_every_ordinary_value_is_inside_its_range(scale: float) -> None:
+    values = np.linspace(-1.0, 1.0, ROWS) * scale
+    column = infer(table(c=values), "y").columns["c"]
+    assert isinstance(column, NumberColumn)
+    assert column.min is None or column.min <= values.min()
+    assert column.max is None or column.max >= values.max()
+
+
+def test_missing_values_make_a_column_nullable() -> None:
+    schema = infer(table(c=["1", ""] * 100, d=["N", None] * 100, e=["N", "S"] * 100), "y")
+    assert isinstance(c := schema.columns["c"], NumberColumn)
+    assert isinstance(d := schema.columns["d"], CategoryColumn)
+    assert isinstance(e := schema.columns["e"], CategoryColumn)
+    assert (c.nullable, d.nullable, e.nullable) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        (["0", "1"] * 100, ClassTarget(name="y", classes=(0, 1))),
+        (["0.0", "1.0"] * 100, ClassTarget(name="y", classes=(0, 1))),
+        ([0, 1] * 100, ClassTarget(name="y", classes=(0, 1))),
+        ([0.0, 1.0] * 100, ClassTarget(name="y", classes=(0, 1))),
+        ([10, 9, 100, 1] * 50, ClassTarget(name="y", classes=(1, 9, 10, 100))),
+        (["b", "a"] * 100, ClassTarget(name="y", classes=("a", "b"))),
+        ([True, False] * 100, ClassTarget(name="y", classes=(False, True))),
+        (["True", "False"] * 100, ClassTarget(name="y", classes=(False, True))),
+        (["1", "x", *["0"] * 198], ClassTarget(name="y", classes=(0, 1))),
+    ],
+)
+def test_classes_are_inferred_in_the_users_type(values: list[object], target: ClassTarget) -> None:
+    schema = infer(table(y=values), "y")
+    assert schema.target == target
+    assert isinstance(schema.target, ClassTarget)
+    assert [type(c) for c in schema.target.classes] == [type(c) for c in target.classes]
+
+
+def test_the_task_is_inferred_or_said() -> None:
+    assert infer(table(y=list(range(21)) * 9 + [0] * 11), "y").task == "regression"
+    assert infer(table(y=np.linspace(0, 1, ROWS)), "y").task == "regression"
+    assert infer(table(y=list(range(20)) * 10), "y").task == "classification"
+    assert infer(table(y=list(range(20)) * 10), "y", "regression").task == "regression"
+    assert infer(table(y=[0.5, 1.5] * 100), "y", "classification").target == ClassTarget(
+        name="y", classes=("0.5", "1.5")
+    )
+
+
+def test_a_target_that_cannot_be_learned_is_refused() -> None:
+    with pytest.raises(UsageError, match="no column 'z'; it has x, y"):
+        infer(table(), "z")
+    with pytest.raises(DataRefused, match="only one class"):
+        infer(table(y=["a"] * ROWS), "y")
+    with pytest.raises(DataRefused, match="no values"):
+        infer(table(y=[None] * ROWS), "y")
+    with pytest.raises(DataRefused, match="only one value"):
+        infer(table(y=[2.0] * ROWS), "y", "regression")
+    with pytest.raises(UsageError, match="is not a number"):
+        infer(table(), "y", "regression")
+    with pytest.raises(UsageError, match="1200 classes"):
+        frame = pd.DataFrame({"x": np.arange(1200) % 7, "y": np.arange(1200) * 2})
+        infer(frame, "y", "classification")
+    with pytest.raises(DataRefused, match="nothing to learn from"):
+        infer(pd.DataFrame({"y": [0, 1]}), "y")
+
+
+names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> dict[str, float | None]:
+    low, high = sorted([draw(finite), draw(finite)])
+    return {"min": draw(st.sampled_from([low, None])), "max": draw(st.sampled_from([high, None]))}
+
+
+columns = st.one_of(
+    st.builds(lambda r, n: NumberColumn(nullable=n, **r), ranges(), st.booleans()),
+    st.builds(
+        CategoryColumn,
+        nullable=st.booleans(),
+        unseen=st.sampled_from(["allow", "refuse"]),
+        categories=st.lists(names, min_size=1, max_size=5, unique=True).map(tuple),
+    ),
+)
+classes = st.one_of(
+    st.lists(names, min_size=2, max_size=5, unique=True).map(tuple),
+    st.lists(st.integers(-(10**17), 10**17), min_size=2, max_size=5, unique=True).map(tuple),
+    st.just((False, True)),
+)
+targets = st.one_of(
+    st.builds(ClassTarget, name=names, classes=classes),
+    st.builds(lambda n, r: ValueTarget(name=n, **r), names, ranges()),
+)
+schemas = st.builds(
+    Schema,
+    on_bad_row=st.sampled_from(["rows", "file"]),
+    max_bad_share=st.floats(0, 1),
+    extra_columns=st.sampled_from(["refuse", "ignore"]),
+    target=targets,
+    columns=st.dictionaries(names, columns, min_size=1, max_size=4),
+).filter(lambda schema: schema.target.name not in schema.columns)
+
+
+@settings(max_examples=150, deadline=None)
+@given(schemas)
+def test_what_is_written_is_what_is_read(schema: Schema) -> None:
+    read = parse(render(schema))
+    assert read == schema
+    assert read.names == schema.names  # the order of columns too
+    assert read.sha256 == schema.sha256
+
+
+def test_comments_say_how_to_loosen() -> None:
+    text = render(infer(table(c=["N", "E"] * 100), "y"))
+    for word in ("To loosen", 'unseen = "allow"', 'on_bad_row = "rows"', "max_bad_share"):
+        assert word in text
+
+
+def test_the_hash_is_of_the_meaning(tmp_path: Path) -> None:
+    text = render(infer(table(c=["N", "E"] * 100), "y"))
+    same = "# a word\n" + text.replace("\n\n", "\n\n\n")
+    assert parse(same).sha256 == parse(text).sha256
+    assert parse(text.replace("0.5", "0.4")).sha256 != parse(text).sha256
+
+
+def test_every_fault_is_told_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text("""
+max_bad_share = 2.0
+spare = 1
+[target]
+name = "y"
+task = "classification"
+classes = [1]
+[columns."a b"]
+kind = "number"
+unseen = "allow"
+[columns.b]
+kind = "number"
+min = 3
+max = 2
+[columns.c]
+kind = "text"
+[columns.d]
+nullable = true
+[columns.e]
+kind = "category"
+categories = ["a", "a"]
+[columns.f]
+kind = "number"
+min = inf
+max = "9"
+[columns.y]
+kind = "ignore"
+""")
+    data = DataConfig(target="z", task="regression")
+    with pytest.raises(ConfigError) as error:
+        load(path, data)
+    keys = {fault.split(":")[0].split(" = ")[0] for fault in error.value.faults}
+    assert keys == {
+        "max_bad_share", "spare", "target.classes", 'columns."a b".unseen', "columns.b",
+        "columns.c.kind", "columns.d.kind", "columns.e", "columns.f.min", "columns.f.max",
+        "columns.y", "target.name", "target.task",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nonsense", "not valid TOML"),
+        ("", "target: is required"),
+        ("target = 3\ncolumns = 4", "columns"),
+        ('[target]\nname="y"\ntask="x"\n[columns.a]\nkind="number"', "target.task = 'x'"),
+        ('[target]\nname="y"\ntask="regression"\n[columns.a]\nkind="ignore"', "all are ignored"),
+        ('[target]\nname="y"\ntask="classification"\nclasses=[1,"a"]\n[columns.a]\nkind="number"',
+         "all text, all whole numbers"),
+        ('[target]\nname="y"\ntask="classification"\nclasses=[1,1]\n[columns.a]\nkind="number"',
+         "more than once"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(text)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="git checkout"):
+        load(tmp_path / "schema.toml")
+
+
+def test_the_feature_spec_leaves_out_what_is_ignored() -> None:
+    spec = infer(table(c=["N", "E"] * 100, note=[f"n{i}" for i in range(ROWS)]), "y").feature_spec()
+    assert [(c.name, c.kind, c.categories) for c in spec.columns] == [
+        ("x", "number", ()),
+        ("c", "category", ("E", "N")),
+    ]
+    assert (spec.target, spec.task, spec.labels) == ("y", "classification", ("no", "yes"))
+    assert isinstance(IgnoredColumn(), IgnoredColumn)

@@ -1,0 +1,134 @@
+"""A small trained-looking model, its version folder, and registries in temporary folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from perdure.config import Workspace, parse
+from perdure.records import DataRevision, Epoch, Evaluation, Matrix, Measured, Trained, Version
+from perdure.strategies.features import Column, FeatureSpec, Network, Output, Prepare, encode
+from perdure.tasks import packaging
+from perdure.tasks.registry import Registry, codec
+
+EXPERIENCE = "000001-aaaaaaaa"
+AT = "2026-01-02T03:04:05+00:00"
+SPEC = FeatureSpec(
+    columns=(
+        Column("height", "number"),
+        Column("weight", "number"),
+        Column("town", "category", ("Bergen", "Oslo", "17")),
+    ),
+    target="kind",
+    task="classification",
+    labels=("no", "yes"),
+)
+
+
+def workspace(root: Path, name: str = "weather", uri: str | None = None) -> Workspace:
+    text = f'[model]\nname = "{name}"\n[data]\ntarget = "kind"\ntask = "classification"\n'
+    return Workspace(root, parse(text + (f'[tracking]\nuri = "{uri}"\n' if uri else "")))
+
+
+def frame(count: int, seed: int = 0) -> pd.DataFrame:
+    chance = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "height": chance.normal(2.0, 3.0, count),
+            "weight": chance.normal(size=count),
+            "town": chance.choice(np.array(["Bergen", "Oslo"], dtype=object), count),
+            "kind": chance.choice(np.array(["no", "yes"], dtype=object), count),
+        }
+    )
+    rows.loc[rows.index[::7], "height"] = np.nan
+    return rows.assign(_experience=EXPERIENCE, _key=np.arange(count, dtype=np.uint64))
+
+
+def columns(rows: pd.DataFrame, spec: FeatureSpec = SPEC) -> dict[str, Any]:
+    kinds = {column.name: column.kind for column in spec.columns}
+    return {
+        name: rows[name].to_numpy(dtype=np.float64 if kind == "number" else object)
+        for name, kind in kinds.items()
+    }
+
+
+def module(spec: FeatureSpec = SPEC) -> nn.Module:
+    torch.manual_seed(7)
+    prepare, output = Prepare(spec), Output(spec.task)
+    prepare.fit(encode(spec, columns(frame(60), spec)))
+    body = nn.Sequential(nn.Linear(Network.inputs(spec), 8), nn.ReLU(), nn.Linear(8, spec.outputs))
+    return nn.Sequential(prepare, Network(spec, body), output).eval()
+
+
+def evaluation() -> Evaluation:
+    metrics = {"accuracy": 0.9, "log_loss": 0.3}
+    return Evaluation(
+        metric="accuracy",
+        candidate=Measured({EXPERIENCE: metrics}, metrics, {"accuracy": 0.8}, metrics),
+        champion=Measured({EXPERIENCE: metrics}, metrics, None, {"accuracy": 0.7}),
+        baseline={"accuracy": 0.5},
+        prequential={"accuracy": 0.6},
+        matrix=Matrix("accuracy", ("000000-ffffffff", EXPERIENCE), ((0.8, None), (0.75, 0.9))),
+        forgetting=0.05,
+        backward_transfer=-0.05,
+        rows=60,
+    )
+
+
+TRAINED = Trained((Epoch(1, 0.5, 0.6), Epoch(2, 0.4, None)), rows=100, seconds=1.5)
+
+
+def version_folder(folder: Path, spec: FeatureSpec = SPEC) -> Path:
+    (folder / "learner").mkdir(parents=True)
+    (folder / "learner" / "learner.json").write_text("{}")
+    return packaging.assemble(folder, spec, module(spec), frame(60), evaluation())
+
+
+def described(key: str = "a" * 64, parent: int | None = None, **more: Any) -> dict[str, Any]:
+    """What a version is registered with, less what only a real learning step has."""
+    return {
+        "learning_key": key,
+        "parent": parent,
+        "experience": EXPERIENCE,
+        "weights_sha256": "b" * 64,
+        "state_sha256": "c" * 64,
+        "cursor": (EXPERIENCE,),
+        "data": DataRevision("d" * 40, None),
+        "code": None,
+        "strategy": ("ewc", "replay"),
+        **more,
+    }
+
+
+def register(registry: Registry, folder: Path, **more: Any) -> Version:
+    return registry.register(
+        folder, **{"evaluation": evaluation(), "trained": TRAINED, **described(), **more}
+    )
+
+
+def bare_versions(registry: Registry, count: int) -> None:
+    """Versions with their tags but without artifacts: enough for aliases and history."""
+    registry.client.call("create_registered_model", registry.name)
+    for number in range(1, count + 1):
+        known = described(f"{number:064d}", number - 1 or None)
+        registry.client.call(
+            "create_model_version", registry.name, "file:///nowhere", tags=codec.version_tags(**known)
+        )
+
+
+def plain(version: Version | None) -> Version | None:
+    """A version without what differs from one registration to the next."""
+    return version and dataclasses.replace(version, run_id="", created_at="")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

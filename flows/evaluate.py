@@ -1,0 +1,72 @@
+"""Evaluate: measure a version again, beside the champion, and put it before the gates."""
+
+from __future__ import annotations
+
+
+from perdure.flows import prefect_engine
+from perdure.flows.prefect_engine import flow, step
+from perdure.flows.workspace import open_workspace
+from perdure.records import Evaluated, Measured, Version
+from perdure.tasks import evaluation, gates, packaging, training
+from perdure.tasks.registry import Registry
+from perdure.tasks.tables import schema as schemas
+
+
+def run(workspace: str, version: int) -> Evaluated:
+    """`evaluate` as a flow where Prefect is configured, and directly where it is not."""
+    return prefect_engine.run(evaluate, workspace=workspace, version=version)
+
+
+@flow(name="evaluate", flow_run_name="evaluate version {version}")
+def evaluate(workspace: str = ".", *, version: int) -> Evaluated:
+    """Measure a version and the champion on the same test rows. Changes nothing.
+
+    The rows are those of the version itself: the test rows of every experience that it has
+    learned, within the budget.
+
+    Args:
+        workspace: Folder of the workspace.
+        version: The version.
+
+    Raises:
+        UsageError: There is no such version.
+    """
+    ws = open_workspace(workspace)
+    registry = Registry(ws)
+    wanted, champion = registry.version(version), registry.read().champion
+    folder = registry.download(wanted)
+    rows = packaging.rows_in(folder)
+    spec = schemas.load(ws.schema, ws.config.data).feature_spec()
+    truth, owners = training.truth(spec, rows), rows[evaluation.EXPERIENCE].tolist()
+
+    def measure(one: Version) -> Measured:
+        learner = registry.download(one) / packaging.LEARNER
+        outputs = step(training.outputs, name=f"measure version {one.version}")(ws, learner, rows)
+        return evaluation.measure(spec.task, truth, outputs, owners, wanted.experience)
+
+    theirs = measure(champion) if champion and champion.version != version else None
+    numbers = evaluation.summarise(
+        metric=ws.config.metric,
+        candidate=measure(wanted),
+        champion=theirs,
+        baseline=evaluation.measure(
+            spec.task,
+            truth,
+            evaluation.constant(spec.task, truth, spec.outputs),
+            owners,
+            wanted.experience,
+        ).average,
+        prequential=None,
+        earlier=None,
+        newest=wanted.experience,
+        window=ws.config.evaluation.window,
+        rows_measured=len(rows),
+    )
+    return Evaluated(
+        version=version,
+        champion=champion.version if champion else None,
+        rows=len(rows),
+        metrics=numbers.candidate,
+        champion_metrics=theirs,
+        verdict=gates.judge(numbers, ws.config.gates),
+    )

@@ -1,0 +1,58 @@
+"""Release and quarantine: a person says what may be learned from."""
+
+from __future__ import annotations
+
+from perdure.errors import Refusal, UsageError
+from perdure.flows import decisions
+from perdure.flows.workspace import open_workspace, who
+from perdure.records import SetAside
+from perdure.tasks import experiences, locks
+from perdure.tasks.registry import Registry
+
+
+def release(workspace: str, ids: list[str], reason: str | None = None) -> SetAside:
+    """Make held experiences pending again.
+
+    Raises:
+        UsageError: One of them is not held; nothing was changed.
+    """
+    ws = open_workspace(workspace)
+    with locks.hold(ws, "model", "release"):
+        registry = Registry(ws)
+        registry.recover()
+        held = registry.read().held
+        unknown = [id_ for id_ in ids if id_ not in held]
+        if unknown:
+            raise UsageError(
+                f"not held: {', '.join(unknown)}",
+                hint="perdure status; a file refused at the door is mended and ingested again",
+            )
+        chosen = list(dict.fromkeys(ids))
+        registry.apply(decisions.released(chosen, reason, who()))
+    return SetAside(tuple(chosen))
+
+
+def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
+    """Set experiences aside by hand.
+
+    Raises:
+        UsageError: There is no such experience; nothing was changed.
+        Refusal: A model that serves has learned one of them; nothing was changed.
+    """
+    ws = open_workspace(workspace)
+    with locks.hold(ws, "model", "quarantine"):
+        registry = Registry(ws)
+        registry.recover()
+        now = registry.read()
+        chosen = list(dict.fromkeys(ids))
+        unknown = set(chosen) - {one.id for one in experiences.list_experiences(ws)}
+        if unknown:
+            raise UsageError(f"no such experience: {', '.join(sorted(unknown))}", hint="perdure status")
+        for version in (now.challenger, now.champion):
+            if version and (learned := set(chosen) & set(version.cursor)):
+                raise Refusal(
+                    f"version {version.version} has learned {', '.join(sorted(learned))}",
+                    hint="perdure rollback --to VERSION, with a version from before (perdure history)",
+                )
+        registry.apply(decisions.quarantined(chosen, reason, who()))
+    return SetAside(tuple(chosen))

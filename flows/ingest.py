@@ -1,0 +1,154 @@
+"""Ingest: a file arrives, is checked, and becomes an experience or goes to quarantine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from perdure.config import Workspace
+from perdure.errors import DataRefused
+from perdure.flows import inbox, prefect_engine
+from perdure.flows.prefect_engine import flow, step
+from perdure.flows.workspace import open_workspace
+from perdure.records import DataRevision, Ingest, Ingested
+from perdure.tasks import data_versions, experiences, git, locks
+from perdure.tasks.tables import check, content, read
+from perdure.tasks.tables import schema as schemas
+from perdure.tasks.tables.check import Checked
+from perdure.tasks.tables.schema import Schema
+
+logger = logging.getLogger("perdure")
+
+WAIT_FOR_DATA_S = 60.0
+"""An ingest is short: the next one waits for it, in seconds, before it gives up."""
+
+
+def run(workspace: str, paths: list[str]) -> Ingest:
+    """`ingest` as a flow where Prefect is configured, and directly where it is not."""
+    return prefect_engine.run(ingest, workspace=workspace, paths=paths)
+
+
+@flow(name="ingest", flow_run_name=prefect_engine.run_name("ingest"))
+def ingest(workspace: str = ".", paths: list[str] | None = None) -> Ingest:
+    """Check files against the schema; make each an experience, or put it into quarantine.
+
+    Args:
+        workspace: Folder of the workspace.
+        paths: Files, or folders of files; by default the inbox.
+    """
+    ws = open_workspace(workspace)
+    rules = schemas.load(ws.schema, ws.config.data)
+    files = inbox.arrived(ws, paths)
+    with locks.hold(ws, "data", "ingest", wait_s=WAIT_FOR_DATA_S):
+        if data_versions.missing(ws):
+            data_versions.pull(ws)
+        finish(ws)
+        results = [accept(ws, file.path, rules) for file in files]
+        revision = version(ws, results)
+        for file in files:
+            inbox.let_go(ws, file)
+    prefect_engine.report(_markdown(results), "ingest")
+    return Ingest(tuple(results), revision)
+
+
+def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
+    """Read and check one file, and write what was accepted and what was refused.
+
+    Nothing is versioned yet, and the file stays where it is: cut short here, it is simply
+    ingested again.
+    """
+    try:
+        found = step(check.check, name=f"check {file.name}")(
+            read.read_table(file), rules, ws.config.data.min_rows
+        )
+    except DataRefused as refusal:
+        return _refuse(ws, file, (refusal.message,), None)
+    if found.whole:
+        return _refuse(ws, file, (*found.whole, *found.summary), found)
+
+    sha256 = content.content_sha256(found.accepted)
+    known = experiences.list_experiences(ws)
+    same = experiences.find(known, sha256)
+    number = same.number if same else experiences.next_number(known)
+    name = experiences.experience_id(number, sha256)
+    if same is None or len(found.bad_rows):
+        _begin(ws, name if same is None else None)
+    folder = None
+    if len(found.bad_rows):
+        folder = experiences.quarantine(
+            ws, file, found.summary, found.refused, found.bad_rows
+        ).folder
+    if same is None:
+        experiences.write_experience(ws, number, found.accepted, sha256, file.name, rules.sha256)
+    return Ingested(
+        file=file.name,
+        outcome="known" if same else "ingested",
+        experience=name,
+        rows=len(found.accepted),
+        refused_rows=len(found.bad_rows),
+        reasons=found.summary,
+        folder=folder,
+    )
+
+
+def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked | None) -> Ingested:
+    _begin(ws, None)
+    record = experiences.quarantine(ws, file, reasons, found.refused if found else None)
+    return Ingested(
+        file=file.name,
+        outcome="quarantined",
+        experience=None,
+        rows=0,
+        refused_rows=found.rows if found else 0,
+        reasons=reasons,
+        folder=record.folder,
+    )
+
+
+def _begin(ws: Workspace, experience: str | None) -> None:
+    """Say that the data folder is about to differ from what git knows."""
+    adding = experiences.unfinished(ws) or ()
+    experiences.begin(ws, (*adding, experience) if experience else adding)
+
+
+def version(ws: Workspace, results: list[Ingested]) -> DataRevision:
+    """Give the data folder to DVC, push it, and commit its pointer: one revision for the call."""
+    names = [r.experience or f"quarantined {r.file}" for r in results if r.outcome != "known"]
+    if experiences.unfinished(ws) is not None:
+        _record(ws, names)
+    return data_revision(ws)
+
+
+def finish(ws: Workspace) -> None:
+    """Finish what an ingest that was cut short had begun. Needs the data lock."""
+    cut_short = experiences.unfinished(ws)
+    if cut_short is not None:
+        logger.info("Finishing an ingest that was cut short %s", ", ".join(cut_short))
+        _record(ws, cut_short)
+
+
+def _record(ws: Workspace, names: Sequence[str]) -> None:
+    title = f"ingest {names[0]}" if len(names) == 1 else f"ingest {len(names)} files"
+    step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
+    step(git.commit, name="git commit")(
+        ws.root, data_versions.files(ws), "\n".join([title, "", *names]) if names else "ingest"
+    )
+    experiences.done(ws)
+
+
+def data_revision(ws: Workspace) -> DataRevision:
+    """Which state of the data the workspace is at."""
+    return DataRevision(
+        git=git.last_commit_of(ws.root, data_versions.pointer(ws)), dvc=data_versions.revision(ws)
+    )
+
+
+def _markdown(results: list[Ingested]) -> str:
+    lines = ["| file | outcome | experience | rows | refused |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.file} | {r.outcome} | {r.experience or ''} | {r.rows} | {r.refused_rows} |"
+        for r in results
+    ]
+    reasons = [f"- {r.file}: {reason}" for r in results for reason in r.reasons]
+    return "\n".join([*lines, "", *reasons])

@@ -1,0 +1,78 @@
+"""Make a workspace: a folder with git, DVC, a configuration and a schema."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from perdure.config import CONFIG_NAME, parse
+from perdure.errors import UsageError
+from perdure.flows import ingest, templates
+from perdure.records import Initialised
+from perdure.tasks import data_versions, git
+from perdure.tasks.tables import read, schema
+
+_IGNORED = ("/.perdure/", "/data", "/inbox/*", "!/inbox/.gitkeep")
+
+
+def initialise(
+    directory: Path,
+    data: Path,
+    target: str,
+    task: Literal["classification", "regression"] | None = None,
+    name: str | None = None,
+) -> Initialised:
+    """Make a workspace, and ingest its first experience.
+
+    The data is read and the configuration checked before anything is written. The
+    configuration file is written last: killed in between, the same command goes on.
+
+    Args:
+        directory: The folder; it may exist, and may lie inside a git repository.
+        data: CSV or Parquet.
+        target: The column to predict.
+        task: By default told from the target.
+        name: Name of the registered model; by default the folder's.
+
+    Raises:
+        UsageError: There is a workspace already, or the target is no column of the data.
+        DataRefused: The data cannot be read.
+    """
+    root = directory.resolve()
+    if (root / CONFIG_NAME).exists():
+        raise UsageError(
+            f"{root} is a workspace already; nothing was changed",
+            hint=f"perdure ingest {data} --workspace {directory}",
+        )
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{directory} is not a folder")
+    inferred = schema.infer(read.read_table(data), target, task)
+    model = name or re.sub(r"[/:.%\"'\s]+", "-", root.name).strip("-") or "model"
+    text = templates.configuration(model, target, inferred.task)
+    parse(text, str(root / CONFIG_NAME))
+
+    (root / "inbox").mkdir(parents=True, exist_ok=True)
+    (root / "inbox" / ".gitkeep").touch()
+    git.ensure_repository(root)
+    data_versions.init(root)
+    _ignore(root)
+    (root / "schema.toml").write_text(schema.render(inferred), encoding="utf-8")
+    (root / CONFIG_NAME).write_text(text, encoding="utf-8")
+    git.commit(
+        root,
+        [root / n for n in (CONFIG_NAME, "schema.toml", ".gitignore", "inbox/.gitkeep", ".dvc", ".dvcignore")],
+        f"perdure init: model {model}",
+    )
+    first = ingest.ingest.fn(str(root), [str(data.absolute())]).files[0]
+    return Initialised(str(root), model, inferred.task, first)
+
+
+def _ignore(root: Path) -> None:
+    """Add what is not for git to `.gitignore`, leaving the user's own lines."""
+    path = root / ".gitignore"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    missing = [line for line in _IGNORED if line not in lines]
+    if missing:
+        path.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+

@@ -1,0 +1,135 @@
+"""What stands: status, history and single versions. Reads only, and never waits for Prefect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.flows.inbox import waiting
+from perdure.flows.pending import pending
+from perdure.flows.workspace import open_workspace
+from perdure.records import Event, Version, to_json
+from perdure.tasks import experiences
+from perdure.tasks.registry import Registry
+
+Json = dict[str, Any]
+
+
+def status(workspace: str) -> Json:
+    """The state of a workspace.
+
+    Returns:
+        `model`; `champion` and `challenger`: None, or `version`, `promoted_at`,
+        `weights_sha256`, `state_sha256`, `cursor`, `data`; `pending`: ids; `held`: `id`,
+        `reasons`, `at`, `by`; `quarantined`: `file`, `reason`, `rows`, `at`, `folder`;
+        `experiences`: how many; `inbox`: files that wait there; `rows`.
+    """
+    ws = open_workspace(workspace)
+    now = Registry(ws).read()
+    arrived = experiences.list_experiences(ws)
+    held = [one for one in now.held.values() if not one.quarantined]
+    by_hand = [one for one in now.held.values() if one.quarantined]
+    sources = {one.id: one for one in arrived}
+    return {
+        "model": ws.config.model.name,
+        "task": ws.config.data.task,
+        "champion": _learner(now.champion, now.champion_since),
+        "challenger": _learner(now.challenger, now.challenger_since),
+        "pending": [one.id for one in pending(ws, now)],
+        "held": [
+            {"id": one.id, "reasons": list(one.reasons), "at": one.at, "by": one.by}
+            for one in sorted(held, key=lambda one: one.id)
+        ],
+        "quarantined": [to_json(one) for one in experiences.list_quarantined(ws)]
+        + [
+            {
+                "file": sources[one.id].source if one.id in sources else one.id,
+                "reason": "; ".join(one.reasons),
+                "rows": sources[one.id].rows if one.id in sources else 0,
+                "at": one.at,
+                "folder": None,
+                "experience": one.id,
+            }
+            for one in by_hand
+        ],
+        "experiences": len(arrived),
+        "rows": sum(one.rows for one in arrived),
+        "inbox": [path.name for path in waiting(ws)],
+    }
+
+
+def _learner(version: Version | None, since: str | None) -> Json | None:
+    if version is None:
+        return None
+    return {
+        "version": version.version,
+        "promoted_at": since,
+        "weights_sha256": version.weights_sha256,
+        "state_sha256": version.state_sha256,
+        "cursor": list(version.cursor),
+        "data": to_json(version.data),
+    }
+
+
+def history(workspace: str) -> list[Json]:
+    """What happened, oldest first.
+
+    Returns:
+        Each with `at`, `action`, `version`, `replaced`, `experience`, `reason`, `by`. Files
+        refused at the door stand among the registry's events by their time.
+    """
+    ws = open_workspace(workspace)
+    events = list(Registry(ws).history())
+    door = [
+        Event(one.at, "quarantined", reason=f"{one.file}: {one.reason}", by=one.by)
+        for one in experiences.list_quarantined(ws)
+    ]
+    return [to_json(event) for event in _merged(events, door)]
+
+
+def _merged(events: list[Event], door: list[Event]) -> list[Event]:
+    """The registry's events in their own order; each refused file before the first later one."""
+    result: list[Event] = []
+    waiting = sorted(door, key=lambda event: event.at)
+    for event in events:
+        while waiting and waiting[0].at <= event.at:
+            result.append(waiting.pop(0))
+        result.append(event)
+    return result + waiting
+
+
+def show(workspace: str, number: int) -> Json:
+    """One version, whole.
+
+    Returns:
+        What `status` says of a champion, and `parent`, `verdict`, `reasons`, `metrics`
+        (candidate, champion, baseline, prequential, forgetting, backward transfer), `matrix`,
+        `strategy`, `code`, `run_id`, `experience`, `aliases`, `learning_key`, `created_at`.
+
+    Raises:
+        UsageError: There is no such version.
+    """
+    ws = open_workspace(workspace)
+    registry = Registry(ws)
+    version, now = registry.version(number), registry.read()
+    numbers = registry.evaluation(version)
+    aliases = {"champion": now.champion, "challenger": now.challenger}
+    since = {"champion": now.champion_since, "challenger": now.challenger_since}
+    held_by = [name for name, one in aliases.items() if one and one.version == number]
+    matrix = numbers.pop("matrix")
+    return {
+        **(_learner(version, since[held_by[0]] if held_by else None) or {}),
+        "aliases": held_by,
+        "parent": version.parent,
+        "experience": version.experience,
+        "verdict": version.verdict,
+        "reasons": list(version.reasons),
+        "metrics": numbers,
+        "matrix": matrix,
+        "strategy": list(version.strategy),
+        "code": version.code,
+        "run_id": version.run_id,
+        "learning_key": version.learning_key,
+        "created_at": version.created_at,
+    }
+
+

@@ -1,0 +1,126 @@
+"""Learn one experience: a transaction on the learner.
+
+The registry is the checkpoint. Whatever is cut short here is found by its learning key, and
+done again from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+
+from perdure.config import Workspace
+from perdure.errors import DataRefused
+from perdure.flows import decisions, measuring, prefect_engine
+from perdure.flows.ingest import data_revision
+from perdure.flows.prefect_engine import flow, step
+from perdure.flows.pending import get
+from perdure.flows.workspace import open_workspace, scratch, who
+from perdure.records import Evaluation, Experience, Learned, Registered, Version
+from perdure.tasks import figures, gates, git, packaging, training
+from perdure.tasks.registry import Registry
+from perdure.tasks.tables import schema as schemas
+
+logger = logging.getLogger("perdure")
+
+
+@flow(name="learn", flow_run_name="learn {experience}")
+def learn(workspace: str, experience: str) -> Learned:
+    """Train the challenger's learner on one experience, judge the result, and register it.
+
+    Passed: the challenger moves, and with automatic promotion the champion. Refused: the
+    aliases stay, and the experience is held with the reasons. The caller holds the lock.
+
+    Args:
+        workspace: Folder of the workspace.
+        experience: Id of a pending experience.
+    """
+    ws = open_workspace(workspace, strategies=True)
+    registry = Registry(ws)
+    now = registry.read()
+    with scratch(ws) as folder:
+        try:
+            found = get(ws, experience)
+            version, evaluation = _candidate(ws, registry, now, found, folder)
+        except DataRefused as refusal:
+            step(registry.apply, name="hold the experience")(
+                decisions.unlearnable(experience, refusal.message, who())
+            )
+            return Learned(experience, None, "refused", (refusal.message,), False, None, None, None)
+        verdict = gates.judge(evaluation, ws.config.gates)
+        automatic = ws.config.promotion.mode == "automatic"
+        change = (
+            decisions.passed(now, version, verdict, automatic, who())
+            if verdict.passed
+            else decisions.refused(now, version, verdict, who())
+        )
+        step(registry.apply, name="promote" if verdict.passed else "hold the experience")(change)
+    prefect_engine.report(measuring.markdown(experience, version.version, evaluation, verdict), "learn")
+    return Learned(
+        experience=experience,
+        version=version.version,
+        verdict="passed" if verdict.passed else "refused",
+        reasons=verdict.refusals,
+        promoted=verdict.passed and automatic,
+        prequential=evaluation.prequential,
+        average=evaluation.candidate.average,
+        forgetting=evaluation.forgetting,
+    )
+
+
+def _candidate(
+    ws: Workspace, registry: Registry, now: Registered, experience: Experience, folder: Path
+) -> tuple[Version, Evaluation]:
+    """The version that learning the experience gives, registered, and its numbers."""
+    parent, champion = now.challenger, now.champion or now.challenger
+    spec = schemas.load(ws.schema, ws.config.data).feature_spec()
+    rows = measuring.deal(ws, spec, experience)
+    parent_folder = registry.download(parent) if parent else None
+    champion_folder = registry.download(champion) if champion else None
+    before = step(measuring.prequential, name="prequential")(ws, spec, rows, champion_folder)
+
+    key = training.learning_key(parent, experience, spec, ws.config, ws.root)
+    if known := registry.find(key):
+        logger.info("%s was learned already, as version %s: it is judged again", experience.id, known.version)
+        learner = registry.download(known) / packaging.LEARNER
+        numbers, _ = step(measuring.evaluate, name="evaluate")(
+            ws, spec, rows, learner, champion_folder, parent_folder, before
+        )
+        return known, numbers
+
+    learner = folder / "version" / packaging.LEARNER
+    candidate = step(training.train, name="train")(
+        ws,
+        spec,
+        parent_folder and parent_folder / packaging.LEARNER,
+        experience.id,
+        rows.frame,
+        rows.sides,
+        learner,
+    )
+    numbers, measured_on = step(measuring.evaluate, name="evaluate")(
+        ws, spec, rows, learner, champion_folder, parent_folder, before
+    )
+    version = folder / "version"
+    step(packaging.package, name="package")(ws, learner, measured_on, numbers, version)
+    registered = step(registry.register, name="register", retries=2)(
+        version,
+        learning_key=key,
+        parent=parent.version if parent else None,
+        experience=experience.id,
+        weights_sha256=candidate.weights_sha256,
+        state_sha256=candidate.state_sha256,
+        cursor=candidate.cursor,
+        data=data_revision(ws),
+        code=git.head(ws.root),
+        strategy=tuple(strategy.name for strategy in ws.config.training.strategies),
+        evaluation=numbers,
+        trained=candidate.trained,
+        verdict=gates.judge(numbers, ws.config.gates),
+        figures={
+            "matrix": figures.matrix(numbers.matrix, folder / "matrix.png"),
+            "training": figures.curves(candidate.trained, folder / "training.png"),
+        },
+    )
+    return registered, numbers

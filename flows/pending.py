@@ -1,0 +1,33 @@
+"""Which experiences there are, and which of them wait to be learned."""
+
+from __future__ import annotations
+
+from perdure.config import Workspace
+from perdure.errors import UsageError
+from perdure.records import Experience, Registered
+from perdure.tasks import experiences
+
+
+def pending(ws: Workspace, now: Registered) -> tuple[Experience, ...]:
+    """Experiences that the challenger's cursor has not seen and nobody set aside, in order.
+
+    What an ingest has not yet committed is not among them: it may have been cut short.
+    """
+    learned = set(now.challenger.cursor) if now.challenger else set()
+    return tuple(
+        experience
+        for experience in experiences.committed(ws)
+        if experience.id not in learned and experience.id not in now.held
+    )
+
+
+def get(ws: Workspace, id_: str) -> Experience:
+    """One experience.
+
+    Raises:
+        UsageError: There is no such experience.
+    """
+    for experience in experiences.list_experiences(ws):
+        if experience.id == id_:
+            return experience
+    raise UsageError(f"there is no experience {id_}", hint="perdure status")

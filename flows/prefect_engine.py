@@ -1,0 +1,284 @@
+"""Where flows run: on the configured Prefect server, on a temporary one, or without any.
+
+Prefect shows what happens, starts it on time and restarts it; it never decides what is true.
+So a server that is down, or goes down in the middle, does not change a result.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+import httpx
+import prefect
+from prefect import Flow
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from perdure.config import CONFIG_NAME
+from perdure.errors import PerdureError, Unreachable
+from perdure.flows import prefect_server, temporary_server
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.tasks import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("perdure")
+
+
+def flow(
+    *, name: str, flow_run_name: str | Callable[[], str]
+) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """`prefect.flow` that keeps promise 7.
+
+    Prefect writes the exception of a failed flow to its result storage, by default as a
+    pickle and even where results are not kept; here as JSON.
+    """
+
+    def decorate(fn: Callable[P, R]) -> Flow[P, R]:
+        return prefect.flow(
+            name=name,
+            flow_run_name=flow_run_name,
+            persist_result=False,
+            result_serializer="json",
+            cache_result_in_memory=False,
+        )(fn)
+
+    return decorate
+
+
+def run_name(verb: str) -> Callable[[], str]:
+    """A flow-run name such as `retrain weather`, from the flow's parameter `workspace`.
+
+    For names made of parameters alone, Prefect's templates do: `"learn {experience}"`.
+    """
+
+    def name() -> str:
+        from prefect.runtime import flow_run
+
+        return f"{verb} {_model_name(str(flow_run.parameters.get('workspace', '.')))}"
+
+    return name
+
+
+def _model_name(workspace: str) -> str:
+    from perdure import config
+
+    try:
+        return config.read(Path(workspace)).config.model.name
+    except PerdureError:  # the flow itself will say what is wrong with the workspace
+        return Path(workspace).resolve().name
+
+
+def in_flow_run() -> bool:
+    """Whether the caller runs inside a Prefect flow run."""
+    return FlowRunContext.get() is not None
+
+
+def step(
+    fn: Callable[P, R],
+    *,
+    name: str,
+    retries: int = 0,
+    retry_delay_seconds: float | Sequence[float] = (1.0, 5.0, 30.0),
+) -> Callable[P, R]:
+    """A step of a flow: a Prefect task inside a flow run, the plain function outside of one.
+
+    Arguments and result are passed as they are: not hashed, not cached, not written.
+
+    Args:
+        fn: The function.
+        name: What the task is called where people look.
+        retries: How often to try again where an outside system did not answer
+            (`Unreachable`). Any other error passes at once, unchanged.
+        retry_delay_seconds: Waits before the first, second, … further try; the last repeats.
+    """
+    delays = (
+        [retry_delay_seconds]
+        if isinstance(retry_delay_seconds, (int, float))
+        else list(retry_delay_seconds)
+    )
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not in_flow_run():
+            return fn(*args, **kwargs)
+        task = prefect.task(
+            name=name,
+            task_run_name=name,
+            retries=retries,
+            retry_delay_seconds=[delays[min(i, len(delays) - 1)] for i in range(retries)],
+            retry_condition_fn=_outside_did_not_answer,
+            persist_result=False,
+            cache_policy=NO_CACHE,
+            cache_result_in_memory=False,
+        )(_plain(fn))
+        return task(*args, **kwargs)
+
+    return call
+
+
+def _plain(fn: Callable[P, R]) -> Callable[P, R]:
+    """Prefect wants a function; a bound method or a partial is not quite one."""
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return fn(*args, **kwargs)
+
+    return call
+
+
+def _outside_did_not_answer(task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Prefect asks this only while tries are left."""
+    if not isinstance(state.data, Unreachable):
+        return False
+    logger.warning("%s: %s Trying again.", task.name, state.data.message)
+    return True
+
+
+def report(markdown: str, key: str) -> None:
+    """Keep a Markdown page with the current flow run; outside of one, nothing.
+
+    Args:
+        markdown: The page.
+        key: Pages with the same key are versions of one artifact. Prefect allows lower-case
+            letters, digits and dashes; everything else becomes a dash.
+    """
+    if not in_flow_run():
+        return
+    from prefect.artifacts import create_markdown_artifact
+
+    try:
+        create_markdown_artifact(markdown, key=_artifact_key(key))
+    except Exception as error:  # whatever the server says: the result does not depend on it
+        logger.warning("The report was not kept with Prefect: %s", error)
+
+
+def _artifact_key(text: str) -> str:
+    key = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if not key:
+        raise ValueError(f"no letter or digit in the artifact key {text!r}")
+    return key
+
+
+def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a flow where a Prefect API is configured and answers; otherwise call its function.
+
+    Inside a flow run, it is a subflow of that one.
+    """
+    if in_flow_run():
+        return flow(*args, **kwargs)
+    server = _configured_server("going on without it")
+    if server is None:
+        return flow.fn(*args, **kwargs)
+    with server:
+        return _Body(flow).run(*args, **kwargs)
+
+
+def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a flow where a Prefect API is configured and answers; otherwise on a temporary server.
+
+    The temporary server belongs to the workspace in the flow's keyword argument `workspace`:
+    its database, with the runs so far, is `.perdure/prefect.db` there. It ends with this
+    process. Inside a flow run, the flow is a subflow of that one.
+    """
+    if in_flow_run():
+        return flow(*args, **kwargs)
+    workspace = Path(str(kwargs.get("workspace", "."))).resolve()
+    server = _configured_server("running on a temporary server")
+    if server is None and (workspace / CONFIG_NAME).exists():
+        server = _temporary_server(workspace)
+    if server is None:
+        return flow.fn(*args, **kwargs)
+    with server:
+        return _Body(flow).run(*args, **kwargs)
+
+
+def _configured_server(otherwise: str) -> AbstractContextManager[None] | None:
+    url = prefect_server.configured()
+    if url is None:
+        return None
+    if (problem := prefect_server.problem()) is not None:
+        logger.warning("Prefect at %s does not answer (%s); %s.", url, problem, otherwise)
+        return None
+    return prefect_server.on_configured()
+
+
+def start_early(workspace: str) -> None:
+    """Start the temporary server that `run_with_server` will need, and do not wait for it.
+
+    It takes about 3 s, in which the caller may import what it needs.
+    """
+    root = Path(workspace).resolve()
+    if in_flow_run() or prefect_server.configured() or not (root / CONFIG_NAME).exists():
+        return
+    with suppress(OSError):  # run_with_server will say so
+        temporary_server.start(_database(root))
+
+
+def _temporary_server(root: Path) -> AbstractContextManager[None] | None:
+    try:
+        url = temporary_server.start(_database(root)).api_url
+    except OSError as error:
+        logger.warning("%s; going on without Prefect.", error)
+        return None
+    return prefect_server.on_temporary(url)
+
+
+def _database(root: Path) -> Path:
+    return root / ".perdure" / "prefect.db"
+
+
+class _Body(Generic[P, R]):
+    """A flow whose result is what its body did, whatever becomes of the server meanwhile.
+
+    A rollback that was carried out must not be reported as failed, or somebody repeats it,
+    only because the server went down before it could be told.
+    """
+
+    def __init__(self, flow: Flow[P, R]) -> None:
+        self._flow = flow
+        self._started = False
+        self._results: list[R] = []
+        self._error: Exception | None = None
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the flow; call its function where the server fails before the body starts."""
+
+        @functools.wraps(self._flow.fn)
+        def body(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self._watch(*args, **kwargs)
+
+        watched = copy(self._flow)
+        watched.fn = body
+        try:
+            return watched(*args, **kwargs)
+        except Exception as error:
+            if self._error is not None:
+                raise self._error from None
+            if self._results:
+                logger.warning("Done, but Prefect could not be told: %s", error)
+                return self._results[-1]
+            if self._started or not isinstance(error, (httpx.HTTPError, OSError, RuntimeError)):
+                raise
+            logger.warning("Prefect failed (%s); going on without it.", error)
+            return self._flow.fn(*args, **kwargs)
+
+    def _watch(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._started = True
+        try:
+            result = self._flow.fn(*args, **kwargs)
+        except Exception as error:
+            self._error = error
+            raise
+        self._results.append(result)
+        return result

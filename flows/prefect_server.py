@@ -1,0 +1,98 @@
+"""Which Prefect server there is: one that the user configured, a temporary one, or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from prefect.context import FlowRunContext
+from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
+from prefect.settings import get_current_settings, temporary_settings
+
+ANSWER_SECONDS = 2.0
+"""How long a configured server may take to say that it is there."""
+
+
+def configured() -> str | None:
+    """The API that the user configured, by `PREFECT_API_URL` or a profile; None: none."""
+    return get_current_settings().api.url
+
+
+def problem() -> str | None:
+    """Why the configured API cannot be used; None: it answers."""
+    from prefect.client.orchestration import get_client
+
+    # Prefect's client knows the user's keys and certificates. It would retry for half a minute.
+    with (
+        temporary_settings(updates={"client.max_retries": 0}),
+        get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
+    ):
+        error = client.api_healthcheck()
+    return None if error is None else f"{type(error).__name__}: {error}".strip(": ")
+
+
+@contextmanager
+def on_configured() -> Iterator[None]:
+    """Flows that are called inside run on the configured server."""
+    with _quiet_console(), _own_log():
+        yield
+
+
+@contextmanager
+def on_temporary(api_url: str) -> Iterator[None]:
+    """Flows that are called inside run on a temporary server."""
+    with ExitStack() as stack:
+        stack.enter_context(
+            temporary_settings(
+                updates={"api.url": api_url},
+                # Nobody watches for flows that stopped beating here, and every sync flow ends
+                # with a wait of up to 1 s for the thread that beats.
+                set_defaults={"flows.heartbeat_frequency": None},
+            )
+        )
+        stack.enter_context(_quiet_console())
+        stack.enter_context(_own_log())
+        yield
+
+
+@contextmanager
+def _quiet_console() -> Iterator[None]:
+    """Prefect tells the server everything, and the terminal only what went wrong.
+
+    Unless the user has set a logging level for Prefect.
+    """
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, PrefectConsoleHandler)]
+    if "level" in get_current_settings().logging.model_fields_set:
+        handlers = []
+    for handler in handlers:
+        handler.addFilter(_worth_the_terminal)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_worth_the_terminal)
+
+
+def _worth_the_terminal(record: logging.LogRecord) -> bool:
+    # A run's error reaches the caller, who tells it once and with its hint.
+    if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
+        return False
+    return not record.name.startswith("prefect") or record.levelno >= logging.WARNING
+
+
+@contextmanager
+def _own_log() -> Iterator[None]:
+    """What Perdure logs stands with the flow run on the server too, from INFO on."""
+    log = logging.getLogger("perdure")
+    level = log.level
+    handler = APILogHandler()
+    handler.addFilter(lambda _record: FlowRunContext.get() is not None)
+    log.addHandler(handler)
+    if log.getEffectiveLevel() > logging.INFO:
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,61 @@
+"""Promote: a person makes a version the champion."""
+
+from __future__ import annotations
+
+
+from perdure.errors import GateRefused, UsageError
+from perdure.flows import decisions, prefect_engine
+from perdure.flows.prefect_engine import flow, step
+from perdure.flows.workspace import open_workspace, who
+from perdure.records import Promoted
+from perdure.tasks import locks
+from perdure.tasks.registry import Registry
+
+
+def run(workspace: str, version: int, force: bool, reason: str | None) -> Promoted:
+    """`promote` as a flow where Prefect is configured, and directly where it is not."""
+    return prefect_engine.run(
+        promote, workspace=workspace, version=version, force=force, reason=reason
+    )
+
+
+@flow(name="promote", flow_run_name="promote version {version}")
+def promote(
+    workspace: str = ".", *, version: int, force: bool = False, reason: str | None = None
+) -> Promoted:
+    """Make a version the champion.
+
+    Args:
+        workspace: Folder of the workspace.
+        version: The version.
+        force: Although a gate refused it. Needs a reason.
+        reason: Goes into the history.
+
+    Raises:
+        GateRefused: A gate refused the version, and `force` is not set.
+        UsageError: There is no such version, or a forced promotion without a reason.
+        Corrupt: The version's learner is incomplete. Nothing was changed.
+    """
+    if force and not reason:
+        raise UsageError("a forced promotion needs a reason", hint="--force --reason TEXT")
+    ws = open_workspace(workspace)
+    with locks.hold(ws, "model", f"promote version {version}"):
+        registry = Registry(ws)
+        registry.recover()
+        now, wanted = registry.read(), registry.version(version)
+        if now.champion and now.champion.version == version:
+            return Promoted(version, None, forced=False, changed=False)
+        refused = wanted.verdict != "passed"
+        if refused and not force:
+            raise GateRefused(
+                f"version {version} was refused: " + ("; ".join(wanted.reasons) or "never judged"),
+                hint=f"perdure promote {version} --force --reason TEXT",
+            )
+        step(registry.download, name="check the learner")(wanted)
+        change = decisions.promoted_by_hand(now, wanted, refused, reason, who())
+        step(registry.apply, name="move the aliases")(change)
+        replaced = change.replaced[version]
+    prefect_engine.report(
+        f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}", "promote"
+    )
+    return Promoted(version, replaced, forced=refused, changed=True)

@@ -1,0 +1,82 @@
+"""Retrain: learn every pending experience, one after the other."""
+
+from __future__ import annotations
+
+import logging
+
+
+from perdure.config import Workspace
+from perdure.errors import Fault, LockHeld
+from perdure.flows import ingest, prefect_engine
+from perdure.flows.learn import learn
+from perdure.flows.pending import pending
+from perdure.flows.prefect_engine import flow
+from perdure.flows.workspace import clear_scratch, open_workspace
+from perdure.records import Learned, Retrained
+from perdure.tasks import data_versions, locks
+from perdure.tasks.registry import Registry
+
+logger = logging.getLogger("perdure")
+
+
+def run(workspace: str) -> Retrained:
+    """`retrain` as a flow: on the configured Prefect server, or on a temporary one."""
+    return prefect_engine.run_with_server(retrain, workspace=workspace)
+
+
+@flow(name="retrain", flow_run_name=prefect_engine.run_name("retrain"))
+def retrain(workspace: str = ".") -> Retrained:
+    """Learn every experience that the challenger has not seen, in order of arrival.
+
+    Nothing pending is a good end. Killed anywhere, the next retraining goes on from what the
+    registry holds.
+
+    Args:
+        workspace: Folder of the workspace.
+
+    Raises:
+        LockHeld: Another process works on this model.
+    """
+    ws = open_workspace(workspace, strategies=True)
+    with locks.hold(ws, "model", "retrain"):
+        registry = Registry(ws)
+        if cut_short := registry.recover():
+            logger.info("Finished a change that was cut short: %s", cut_short.key)
+        clear_scratch(ws)
+        _complete_data(ws)
+        learned: list[Learned] = []
+        while waiting := pending(ws, registry.read()):
+            if learned and learned[-1].experience == waiting[0].id:
+                raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
+            learned.append(learn(workspace, waiting[0].id))
+        now = registry.read()
+    if not learned:
+        logger.info("Nothing is pending: every experience is learned or held.")
+    prefect_engine.report(_markdown(learned), "retrain")
+    return Retrained(
+        tuple(learned),
+        champion=now.champion.version if now.champion else None,
+        challenger=now.challenger.version if now.challenger else None,
+    )
+
+
+def _complete_data(ws: Workspace) -> None:
+    """On a fresh clone, fetch the data; after a killed ingest, finish it unless one is at work."""
+    if data_versions.missing(ws):
+        data_versions.pull(ws)
+    try:
+        with locks.hold(ws, "data", "finish an ingest"):
+            ingest.finish(ws)
+    except LockHeld:
+        logger.info("An ingest is at work; what it brings is learned next time.")
+
+
+def _markdown(learned: list[Learned]) -> str:
+    if not learned:
+        return "Nothing was pending."
+    lines = ["| experience | version | verdict | champion moved |", "|---|---|---|---|"]
+    lines += [
+        f"| {one.experience} | {one.version or ''} | {one.verdict} | {'yes' if one.promoted else 'no'} |"
+        for one in learned
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""Rollback: take the model back, whole. Needs MLflow and the workspace alone."""
+
+from __future__ import annotations
+
+
+from perdure.errors import GateRefused, UsageError
+from perdure.flows import decisions, prefect_engine
+from perdure.flows.prefect_engine import flow, step
+from perdure.flows.workspace import open_workspace, who
+from perdure.records import Registered, RolledBack, Version
+from perdure.tasks import locks
+from perdure.tasks.registry import Registry
+
+
+def run(workspace: str, to: int | None, reason: str | None, keep_data: bool) -> RolledBack:
+    """`rollback` as a flow where Prefect is configured, and directly where it is not."""
+    return prefect_engine.run(
+        rollback, workspace=workspace, to=to, reason=reason, keep_data=keep_data
+    )
+
+
+@flow(name="rollback", flow_run_name=prefect_engine.run_name("rollback"))
+def rollback(
+    workspace: str = ".",
+    to: int | None = None,
+    reason: str | None = None,
+    keep_data: bool = False,
+) -> RolledBack:
+    """Make an older version champion and challenger again: weights, memory and cursor.
+
+    The experiences that only the abandoned versions had learned are held, or else the next
+    retraining would learn them again and bring the same model back.
+
+    Args:
+        workspace: Folder of the workspace.
+        to: The version; by default the one that the champion replaced.
+        reason: Goes into the history.
+        keep_data: Leave those experiences pending instead.
+
+    Raises:
+        UsageError: There is nothing to go back to, or no such version.
+        GateRefused: A gate refused that version, and nobody ever promoted it.
+        Corrupt: The version's learner is incomplete. Nothing was changed.
+    """
+    ws = open_workspace(workspace)
+    with locks.hold(ws, "model", "rollback"):
+        registry = Registry(ws)
+        registry.recover()
+        now = registry.read()
+        target = _target(registry, now, to)
+        if _is_there(now, target):
+            return RolledBack(target.version, None, (), changed=False)
+        step(registry.download, name="check the learner")(target)
+        change = decisions.rolled_back(now, target, reason, keep_data, who())
+        step(registry.apply, name="move the aliases")(change)
+    held = tuple(one.id for one in change.hold)
+    replaced = now.champion.version if now.champion else None
+    prefect_engine.report(
+        f"Version {target.version} is champion and challenger again, instead of {replaced}. "
+        f"Held: {', '.join(held) or 'none'}. {reason or ''}",
+        "rollback",
+    )
+    return RolledBack(target.version, replaced, held, changed=True)
+
+
+def _target(registry: Registry, now: Registered, to: int | None) -> Version:
+    if to is not None:
+        wanted = registry.version(to)
+        if wanted.verdict != "passed" and not _was_forced(registry, to):
+            raise GateRefused(
+                f"version {to} was refused and never served: " + "; ".join(wanted.reasons),
+                hint=f"perdure promote {to} --force --reason TEXT",
+            )
+        return wanted
+    if now.champion is None:
+        raise UsageError("there is no champion to roll back", hint="perdure status")
+    if now.champion.replaced is None:
+        raise UsageError(
+            f"version {now.champion.version} replaced none; there is nothing before it",
+            hint="perdure history, then perdure rollback --to VERSION",
+        )
+    return registry.version(now.champion.replaced)
+
+
+def _was_forced(registry: Registry, version: int) -> bool:
+    return any(e.version == version and e.action == "forced" for e in registry.history())
+
+
+def _is_there(now: Registered, target: Version) -> bool:
+    return all(one is not None and one.version == target.version for one in (now.champion, now.challenger))

@@ -1,0 +1,60 @@
+"""Opening a workspace, with every check of its configuration."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perdure import config
+from perdure.config import Workspace
+
+logger = logging.getLogger("perdure")
+
+
+def open_workspace(root: str, *, strategies: bool = False) -> Workspace:
+    """Read the configuration of the workspace in a folder.
+
+    Args:
+        root: The folder.
+        strategies: Check the strategies' settings too. That imports torch, so commands that
+            only read leave it out.
+
+    Raises:
+        UsageError: There is no workspace.
+        ConfigError: With every fault and its key.
+    """
+    if not strategies:
+        return config.read(Path(root))
+    from perdure.strategies import catalogue
+
+    return config.read(Path(root), [catalogue.check])
+
+
+@contextmanager
+def scratch(ws: Workspace) -> Iterator[Path]:
+    """A folder for one learning step; gone afterwards."""
+    place = ws.state / "scratch"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
+
+
+def clear_scratch(ws: Workspace) -> None:
+    """Remove what killed processes left. Needs the model's lock."""
+    shutil.rmtree(ws.state / "scratch", ignore_errors=True)
+
+
+def who() -> str:
+    """Who acts, for the history: `PERDURE_USER`, or the name of the account."""
+    if name := os.environ.get("PERDURE_USER"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return f"uid {os.getuid()}"

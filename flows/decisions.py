@@ -29,7 +29,8 @@ def passed(now: Registered, version: Version, verdict: Verdict, automatic: bool,
     return Change(
         key=_key("passed"),
         expects=expected(now),
-        aliases={"challenger": version.version} | ({"champion": version.version} if automatic else {}),
+        aliases={"challenger": version.version}
+        | ({"champion": version.version} if automatic else {}),
         replaced={version.version: replaced} if automatic else {},
         verdicts={version.version: verdict},
         events=(promoted,) if automatic else (),
@@ -62,7 +63,9 @@ def unlearnable(experience: str, reason: str, by: str) -> Change:
     )
 
 
-def promoted_by_hand(now: Registered, version: Version, forced: bool, reason: str | None, by: str) -> Change:
+def promoted_by_hand(
+    now: Registered, version: Version, forced: bool, reason: str | None, by: str
+) -> Change:
     """The champion moves; the challenger too, unless it already goes on from this version.
 
     What the version has learned is no longer held.
@@ -87,7 +90,9 @@ def rolled_back(
     """Both aliases move; what only the abandoned versions had learned is held, or left pending."""
     replaced = now.champion.version if now.champion else None
     abandoned = [v for v in (now.champion, now.challenger) if v is not None]
-    only_there = dict.fromkeys(id_ for v in abandoned for id_ in v.cursor if id_ not in target.cursor)
+    only_there = dict.fromkeys(
+        id_ for v in abandoned for id_ in v.cursor if id_ not in target.cursor
+    )
     newest = max((v.version for v in abandoned), default=replaced)
     why = f"learned only by versions after {target.version}, rolled back from {newest}"
     why += f": {reason}" if reason else ""
@@ -112,7 +117,9 @@ def released(experiences: Sequence[str], reason: str | None, by: str) -> Change:
     return Change(
         key=_key("released"),
         release=tuple(experiences),
-        events=tuple(Event(at, "released", experience=i, reason=reason, by=by) for i in experiences),
+        events=tuple(
+            Event(at, "released", experience=i, reason=reason, by=by) for i in experiences
+        ),
     )
 
 
@@ -122,7 +129,9 @@ def quarantined(experiences: Sequence[str], reason: str, by: str) -> Change:
     return Change(
         key=_key("quarantined"),
         hold=tuple(Held(i, (reason,), at, by, quarantined=True) for i in experiences),
-        events=tuple(Event(at, "quarantined", experience=i, reason=reason, by=by) for i in experiences),
+        events=tuple(
+            Event(at, "quarantined", experience=i, reason=reason, by=by) for i in experiences
+        ),
     )
 
 

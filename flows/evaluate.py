@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from perdure.flows import prefect_engine
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import open_workspace

@@ -47,12 +47,14 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
         chosen = list(dict.fromkeys(ids))
         unknown = set(chosen) - {one.id for one in experiences.list_experiences(ws)}
         if unknown:
-            raise UsageError(f"no such experience: {', '.join(sorted(unknown))}", hint="perdure status")
+            raise UsageError(
+                f"no such experience: {', '.join(sorted(unknown))}", hint="perdure status"
+            )
         for version in (now.challenger, now.champion):
             if version and (learned := set(chosen) & set(version.cursor)):
                 raise Refusal(
                     f"version {version.version} has learned {', '.join(sorted(learned))}",
-                    hint="perdure rollback --to VERSION, with a version from before (perdure history)",
+                    hint="perdure history, then perdure rollback --to an older VERSION",
                 )
         registry.apply(decisions.quarantined(chosen, reason, who()))
     return SetAside(tuple(chosen))

@@ -45,6 +45,11 @@ def waiting(ws: Workspace) -> list[Path]:
     return _files(ws.inbox) if ws.inbox.is_dir() else []
 
 
+def is_foreign(ws: Workspace, file: Path) -> bool:
+    """Whether a file in the inbox is a link, and so content that lies somewhere else."""
+    return file.is_symlink() and file.parent.resolve() == ws.inbox.resolve()
+
+
 def let_go(ws: Workspace, file: Arrived) -> None:
     """Remove a file from the inbox, now that its content is kept elsewhere.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +60,8 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
     Nothing is versioned yet, and the file stays where it is: cut short here, it is simply
     ingested again.
     """
+    if inbox.is_foreign(ws, file):
+        return _refuse_link(ws, file)
     try:
         found = step(check.check, name=f"check {file.name}")(
             read.read_table(file), rules, ws.config.data.min_rows
@@ -94,16 +98,26 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
 
 def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked | None) -> Ingested:
     _begin(ws, None)
-    record = experiences.quarantine(ws, file, reasons, found.refused if found else None)
+    rows = found.rows if found else 0
+    record = experiences.quarantine(ws, file, reasons, found.refused if found else None, rows=rows)
     return Ingested(
         file=file.name,
         outcome="quarantined",
         experience=None,
         rows=0,
-        refused_rows=found.rows if found else 0,
+        refused_rows=rows,
         reasons=reasons,
         folder=record.folder,
     )
+
+
+def _refuse_link(ws: Workspace, link: Path) -> Ingested:
+    """Whoever may write into the inbox must not have any file of the machine read or pushed."""
+    target = os.fsencode(link.readlink())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / link.name).write_bytes(b"a link to " + target + b"\n")
+        return _refuse(ws, folder / link.name, ("is a link; the inbox takes files alone",), None)
 
 
 def _begin(ws: Workspace, experience: str | None) -> None:

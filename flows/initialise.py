@@ -61,7 +61,17 @@ def initialise(
     (root / CONFIG_NAME).write_text(text, encoding="utf-8")
     git.commit(
         root,
-        [root / n for n in (CONFIG_NAME, "schema.toml", ".gitignore", "inbox/.gitkeep", ".dvc", ".dvcignore")],
+        [
+            root / n
+            for n in (
+                CONFIG_NAME,
+                "schema.toml",
+                ".gitignore",
+                "inbox/.gitkeep",
+                ".dvc",
+                ".dvcignore",
+            )
+        ],
         f"perdure init: model {model}",
     )
     first = ingest.ingest.fn(str(root), [str(data.absolute())]).files[0]
@@ -75,4 +85,3 @@ def _ignore(root: Path) -> None:
     missing = [line for line in _IGNORED if line not in lines]
     if missing:
         path.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
-

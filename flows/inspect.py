@@ -131,5 +131,3 @@ def show(workspace: str, number: int) -> Json:
         "learning_key": version.learning_key,
         "created_at": version.created_at,
     }
-
-

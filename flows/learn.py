@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-
 from perdure.config import Workspace
 from perdure.errors import DataRefused
 from perdure.flows import decisions, measuring, prefect_engine
 from perdure.flows.ingest import data_revision
-from perdure.flows.prefect_engine import flow, step
 from perdure.flows.pending import get
+from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import open_workspace, scratch, who
 from perdure.records import Evaluation, Experience, Learned, Registered, Version
 from perdure.tasks import figures, gates, git, packaging, training
@@ -56,7 +55,9 @@ def learn(workspace: str, experience: str) -> Learned:
             else decisions.refused(now, version, verdict, who())
         )
         step(registry.apply, name="promote" if verdict.passed else "hold the experience")(change)
-    prefect_engine.report(measuring.markdown(experience, version.version, evaluation, verdict), "learn")
+    prefect_engine.report(
+        measuring.markdown(experience, version.version, evaluation, verdict), "learn"
+    )
     return Learned(
         experience=experience,
         version=version.version,
@@ -82,7 +83,11 @@ def _candidate(
 
     key = training.learning_key(parent, experience, spec, ws.config, ws.root)
     if known := registry.find(key):
-        logger.info("%s was learned already, as version %s: it is judged again", experience.id, known.version)
+        logger.info(
+            "%s was learned already, as version %s: it is judged again",
+            experience.id,
+            known.version,
+        )
         learner = registry.download(known) / packaging.LEARNER
         numbers, _ = step(measuring.evaluate, name="evaluate")(
             ws, spec, rows, learner, champion_folder, parent_folder, before

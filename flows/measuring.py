@@ -40,7 +40,9 @@ def deal(ws: Workspace, spec: FeatureSpec, experience: Experience) -> Rows:
     return Rows(experience.id, frame, keys, sides)
 
 
-def prequential(ws: Workspace, spec: FeatureSpec, rows: Rows, champion: Path | None) -> Metrics | None:
+def prequential(
+    ws: Workspace, spec: FeatureSpec, rows: Rows, champion: Path | None
+) -> Metrics | None:
     """The champion on all rows of an experience, before anything learned from it."""
     if champion is None:
         return None
@@ -76,7 +78,7 @@ def evaluate(
     """
     test = rows.sides == "test"
     measured_on = evaluation.rows(
-        parent and packaging.rows_in(parent),
+        packaging.rows_in(parent) if parent else None,
         rows.frame[test],
         rows.keys[test],
         rows.experience,
@@ -87,7 +89,7 @@ def evaluate(
             f"experience {rows.experience} has no test row among its {len(rows.frame)}",
             hint="gather more rows into one file",
         )
-    earlier = parent and evaluation.matrix_from_json(packaging.numbers_in(parent)["matrix"])
+    earlier = packaging.matrix_in(parent) if parent else None
     truth = training.truth(spec, measured_on)
     constant = evaluation.constant(spec.task, truth, spec.outputs)
     owners = measured_on[evaluation.EXPERIENCE].tolist()
@@ -95,10 +97,13 @@ def evaluate(
     def of(outputs: NDArray[Any]) -> Measured:
         return evaluation.measure(spec.task, truth, outputs, owners, rows.experience)
 
+    theirs = None
+    if champion is not None:
+        theirs = of(training.outputs(ws, champion / packaging.LEARNER, measured_on))
     numbers = evaluation.summarise(
         metric=ws.config.metric,
         candidate=of(training.outputs(ws, candidate, measured_on)),
-        champion=champion and of(training.outputs(ws, champion / packaging.LEARNER, measured_on)),
+        champion=theirs,
         baseline=of(constant).average,
         prequential=before,
         earlier=earlier,
@@ -111,14 +116,17 @@ def evaluate(
 
 def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdict) -> str:
     """A learning step as a page: the verdict with its reasons, and the numbers."""
-    head = [f"# {experience}: version {version} {'passed' if verdict.passed else 'was refused'}", ""]
+    head = [
+        f"# {experience}: version {version} {'passed' if verdict.passed else 'was refused'}",
+        "",
+    ]
     head += [f"- {'✓' if r.passed else '✗'} {r.message}" for r in verdict.reasons]
     columns: dict[str, Metrics | None] = {
         "before learning (champion)": numbers.prequential,
         "new experience": numbers.candidate.new,
         "earlier experiences": numbers.candidate.past,
         "average": numbers.candidate.average,
-        "champion, average": numbers.champion and numbers.champion.average,
+        "champion, average": numbers.champion.average if numbers.champion else None,
     }
     shown = {name: metrics for name, metrics in columns.items() if metrics}
     table = ["", f"| metric | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]

@@ -34,6 +34,9 @@ R = TypeVar("R")
 
 logger = logging.getLogger("perdure")
 
+SERVER_ERRORS = (httpx.HTTPError, OSError, RuntimeError)
+"""What Prefect's client raises where the server fails; bad parameters are none of them."""
+
 
 def flow(
     *, name: str, flow_run_name: str | Callable[[], str]
@@ -159,7 +162,7 @@ def report(markdown: str, key: str) -> None:
 
     try:
         create_markdown_artifact(markdown, key=_artifact_key(key))
-    except Exception as error:  # whatever the server says: the result does not depend on it
+    except SERVER_ERRORS as error:
         logger.warning("The report was not kept with Prefect: %s", error)
 
 
@@ -268,7 +271,7 @@ class _Body(Generic[P, R]):
             if self._results:
                 logger.warning("Done, but Prefect could not be told: %s", error)
                 return self._results[-1]
-            if self._started or not isinstance(error, (httpx.HTTPError, OSError, RuntimeError)):
+            if self._started or not isinstance(error, SERVER_ERRORS):
                 raise
             logger.warning("Prefect failed (%s); going on without it.", error)
             return self._flow.fn(*args, **kwargs)

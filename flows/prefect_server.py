@@ -35,7 +35,9 @@ def problem() -> str | None:
 @contextmanager
 def on_configured() -> Iterator[None]:
     """Flows that are called inside run on the configured server."""
-    with _quiet_console(), _own_log():
+    # By default the client would try a server that went down for more than a minute: 2 + 4 +
+    # 8 + 16 + 32 s, at every call. What was done does not depend on it.
+    with temporary_settings(set_defaults={"client.max_retries": 2}), _quiet_console(), _own_log():
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, prefect_engine
 from perdure.flows.prefect_engine import flow, step
@@ -56,6 +55,7 @@ def promote(
         step(registry.apply, name="move the aliases")(change)
         replaced = change.replaced[version]
     prefect_engine.report(
-        f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}", "promote"
+        f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}",
+        "promote",
     )
     return Promoted(version, replaced, forced=refused, changed=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-
 from perdure.config import Workspace
 from perdure.errors import Fault, LockHeld
 from perdure.flows import ingest, prefect_engine
@@ -48,7 +47,7 @@ def retrain(workspace: str = ".") -> Retrained:
         while waiting := pending(ws, registry.read()):
             if learned and learned[-1].experience == waiting[0].id:
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
-            learned.append(learn(workspace, waiting[0].id))
+            learned.append(prefect_engine.run(learn, workspace, waiting[0].id))
         now = registry.read()
     if not learned:
         logger.info("Nothing is pending: every experience is learned or held.")
@@ -76,7 +75,7 @@ def _markdown(learned: list[Learned]) -> str:
         return "Nothing was pending."
     lines = ["| experience | version | verdict | champion moved |", "|---|---|---|---|"]
     lines += [
-        f"| {one.experience} | {one.version or ''} | {one.verdict} | {'yes' if one.promoted else 'no'} |"
+        f"| {one.experience} | {one.version or ''} | {one.verdict} | {one.promoted} |"
         for one in learned
     ]
     return "\n".join(lines)

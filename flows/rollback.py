@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, prefect_engine
 from perdure.flows.prefect_engine import flow, step
@@ -87,4 +86,6 @@ def _was_forced(registry: Registry, version: int) -> bool:
 
 
 def _is_there(now: Registered, target: Version) -> bool:
-    return all(one is not None and one.version == target.version for one in (now.champion, now.challenger))
+    return all(
+        one is not None and one.version == target.version for one in (now.champion, now.challenger)
+    )

@@ -32,7 +32,7 @@ strategies = ["replay"]  # or {combined}
 # device = "auto"        # cpu, cuda, cuda:1, mps
 
 [gates]                  # a candidate is measured beside the champion, on the same rows
-# floor = "baseline"     # least average {metric}: a number, or what always guessing the same reaches
+# floor = "baseline"     # least average {metric}: a number, or what a constant guess reaches
 # new_margin = 0.10      # on the new experience at most this much worse than the champion
 # past_margin = 0.02     # on all earlier experiences likewise
 

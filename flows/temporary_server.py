@@ -201,7 +201,8 @@ def _copy(source: Path, target: Path) -> bool:
             contextlib.closing(sqlite3.connect(scratch)) as new,
         ):
             old.backup(new)
-        os.replace(scratch, target)
+            new.execute("PRAGMA journal_mode = DELETE")  # one file, which opens read-only
+        scratch.replace(target)
     except (OSError, sqlite3.Error):  # none yet, or a home that is read-only: slower, no more
         scratch.unlink(missing_ok=True)
         return False

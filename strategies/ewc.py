@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class EwcSettings(Settings):
     """Of `ewc`."""
 
-    penalty: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+    penalty: Annotated[float, Field(ge=0, le=1e6)] = 100.0
     """λ: weight of the penalty in the loss; 0 is naive fine-tuning."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from perdure.config import CONFIG_NAME, Config
 from perdure.errors import ConfigError, Corrupt, DataRefused, UsageError
-from perdure.strategies import files, models, randomness
+from perdure.strategies import files, randomness
 from perdure.strategies.features import (
     Array,
     Columns,
@@ -30,27 +30,13 @@ from perdure.strategies.features import (
     encode_target,
 )
 from perdure.strategies.files import verify
+from perdure.strategies.recipe import NEW_MODEL, Recipe, check_fit
 from perdure.strategies.state import State, digest, on_cpu
 
 __all__ = ["CLOCK", "Learner", "Recipe", "verify"]
 
 CLOCK = ("train_iterations", "train_exp_counter", "total_iterations")
 """Avalanche's counters that outlive an experience."""
-
-_NEW_MODEL = "set a new model.name in perdure.toml and start a new learner, or undo the change"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the network's body is made; part of what the weights mean."""
-
-    factory: str
-    parameters: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, config: Config) -> Recipe:
-        """From the section `[model]`, as it reads back from JSON."""
-        return cls(config.model.factory, json.loads(json.dumps(config.model.parameters)))
 
 
 @dataclass
@@ -110,7 +96,7 @@ class Learner:
         recipe, cpu = Recipe.of(config), torch.device("cpu")
         with randomness.isolated(cpu):
             randomness.seed(config.training.seed, cpu)
-            model = _network(spec, recipe, root)
+            model = recipe.network(spec, root)
             streams = randomness.capture(cpu)
         return cls(spec, recipe, prepare, model.eval(), output, streams)
 
@@ -198,7 +184,7 @@ class Learner:
                 f"the learner in {folder} has learned {clock['train_exp_counter']} experiences, "
                 f"but its cursor lists {len(cursor)}"
             )
-        _check_fit(saved, recipe, config, root, spec)
+        check_fit(saved, recipe, config, root, spec)
         learner = cls._assemble(saved, recipe, parts, root, folder)
         learner.clock, learner.cursor = clock, cursor
         return learner
@@ -209,7 +195,7 @@ class Learner:
     ) -> Learner:
         prepare, output, cpu = Prepare(spec), Output(spec.task), torch.device("cpu")
         with randomness.isolated(cpu):  # making a network draws its first weights
-            model = _network(spec, recipe, root)
+            model = recipe.network(spec, root)
         features = parts["features"].tensors
         try:
             prepare.load_state_dict(_under(features, "prepare."))
@@ -222,7 +208,7 @@ class Learner:
             raise ConfigError(
                 str(root / CONFIG_NAME),
                 [f"model.factory = {recipe.factory!r}: no longer fits the saved weights: {error}"],
-                hint=_NEW_MODEL,
+                hint=NEW_MODEL,
             ) from error
         return cls(
             spec, recipe, prepare, model.eval(), output,
@@ -263,12 +249,6 @@ class Learner:
         return torch.cat(found).numpy()
 
 
-def _network(spec: FeatureSpec, recipe: Recipe, root: Path) -> Network:
-    inputs = Network.inputs(spec)
-    body = models.build(recipe.factory, inputs, spec.outputs, recipe.parameters, root)
-    return Network(spec, body)
-
-
 def _part(name: str, part: Mapping[str, Any], data: bytes | None) -> State:
     tensors = safetensors.torch.load(data) if data is not None else {}
     if sorted(tensors) != sorted(part["tensors"]):
@@ -278,36 +258,3 @@ def _part(name: str, part: Mapping[str, Any], data: bytes | None) -> State:
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _check_fit(
-    saved: FeatureSpec, recipe: Recipe, config: Config, root: Path, spec: FeatureSpec | None
-) -> None:
-    now = Recipe.of(config)
-    pairs: list[tuple[str, Any, Any]] = [
-        ("model.factory", now.factory, recipe.factory),
-        ("model.parameters", now.parameters, recipe.parameters),
-        ("data.target", config.data.target, saved.target),
-        ("data.task", config.data.task, saved.task),
-    ]
-    if spec is not None:
-        pairs.append(("schema labels", list(spec.labels), list(saved.labels)))
-        pairs.append(("schema columns", _names(spec), _names(saved)))
-        before = {column.name: column for column in saved.columns}
-        pairs += [
-            (f"schema column {c.name}", (c.kind, *c.categories),
-             (before[c.name].kind, *before[c.name].categories))
-            for c in spec.columns
-            if c.name in before
-        ]  # fmt: skip
-    faults = [f"{k} = {new!r}: the learner was made with {old!r}" for k, new, old in _differ(pairs)]
-    if faults:
-        raise ConfigError(str(root / CONFIG_NAME), faults, hint=_NEW_MODEL)
-
-
-def _differ(pairs: Iterable[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
-    return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def _names(spec: FeatureSpec) -> list[str]:
-    return [column.name for column in spec.columns]

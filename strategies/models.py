@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from perdure.errors import ConfigError
 
 
 def mlp(
-    inputs: int, outputs: int, hidden: Sequence[int] = (128, 128), dropout: float = 0.0
+    inputs: int, outputs: int, hidden: Sequence[int] = (64, 64), dropout: float = 0.0
 ) -> nn.Module:
     """A multilayer perceptron with ReLU: float32 (rows, inputs) to (rows, outputs).
 
@@ -105,13 +104,13 @@ def _find(factory: str, root: Path) -> Callable[..., Any]:
 def _from_file(path: Path) -> ModuleType:
     # A name of its own for each path, so that no user's file hides a package.
     name = f"perdure_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    # Compiled here, not imported: no stale bytecode, and no __pycache__ in the workspace.
+    code = compile(path.read_bytes(), str(path), "exec")
     sys.modules[name] = module  # dataclasses and torch look their own module up
     try:
-        spec.loader.exec_module(module)
+        exec(code, module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise

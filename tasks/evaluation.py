@@ -7,7 +7,7 @@ the number of experiences, and after a rollback the rows are those of the older 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,11 @@ KEY = "_key"
 
 
 def rows(
-    earlier: pd.DataFrame | None, test: pd.DataFrame, keys: NDArray[np.uint64], experience: str, max_rows: int
+    earlier: pd.DataFrame | None,
+    test: pd.DataFrame,
+    keys: NDArray[np.uint64],
+    experience: str,
+    max_rows: int,
 ) -> pd.DataFrame:
     """Add an experience's test rows to the evaluation rows, within the budget.
 
@@ -43,7 +47,8 @@ def rows(
     """
     import pandas as pd
 
-    added = test.assign(**{EXPERIENCE: experience, KEY: keys.astype(np.uint64)})
+    added = test.copy()
+    added[EXPERIENCE], added[KEY] = experience, keys.astype(np.uint64)
     parts = [added] if earlier is None else [earlier, added]
     together = pd.concat([part for part in parts if len(part)] or [added], ignore_index=True)
     experiences = together[EXPERIENCE].nunique()
@@ -114,7 +119,9 @@ def measure(
         raise ValueError("no test rows to measure on")
     owner = np.asarray(experiences, dtype=object)
     order = list(dict.fromkeys(owner))
-    by_experience = {name: score(task, truth[owner == name], outputs[owner == name]) for name in order}
+    by_experience = {
+        name: score(task, truth[owner == name], outputs[owner == name]) for name in order
+    }
     past = owner != newest
     return Measured(
         by_experience=by_experience,
@@ -215,15 +222,6 @@ def backward_transfer(matrix: Matrix) -> float | None:
         if (now := matrix.values[last][j]) is not None and (then := matrix.values[j][j]) is not None
     ]
     return float(np.mean(gains)) if gains else None
-
-
-def matrix_from_json(value: Mapping[str, Any]) -> Matrix:
-    """Read back what `records.to_json` wrote."""
-    return Matrix(
-        metric=str(value["metric"]),
-        experiences=tuple(value["experiences"]),
-        values=tuple(tuple(row) for row in value["values"]),
-    )
 
 
 def _mean(values: Sequence[Metrics]) -> dict[str, float]:

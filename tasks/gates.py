@@ -22,12 +22,16 @@ def judge(evaluation: Evaluation, gates: GatesConfig) -> Verdict:
     reasons = []
     if gates.floor is not False:
         limit = evaluation.baseline[metric] if gates.floor == "baseline" else gates.floor
-        reasons.append(_floor(metric, candidate.average[metric], limit, champion and champion.average))
+        reasons.append(
+            _floor(metric, candidate.average[metric], limit, champion.average if champion else None)
+        )
     if champion is not None:
         if gates.new_margin is not False and candidate.new and champion.new:
             reasons.append(_margin("new", metric, candidate.new, champion.new, gates.new_margin))
         if gates.past_margin is not False and candidate.past and champion.past:
-            reasons.append(_margin("past", metric, candidate.past, champion.past, gates.past_margin))
+            reasons.append(
+                _margin("past", metric, candidate.past, champion.past, gates.past_margin)
+            )
     return Verdict(all(reason.passed for reason in reasons), tuple(reasons))
 
 

@@ -29,8 +29,13 @@ _MISLEADING = (
 _NOBODY = ("user.name=perdure", "user.email=perdure@localhost")
 
 
+def version() -> str:
+    """What `git --version` says."""
+    return _git(Path.cwd(), "--version").stdout.strip()
+
+
 def ensure_repository(root: Path) -> bool:
-    """Make a repository in the folder, unless it lies in one already.
+    """Make a repository in the folder, unless it lies in one already that does not ignore it.
 
     Returns:
         Whether one was made.
@@ -38,10 +43,27 @@ def ensure_repository(root: Path) -> bool:
     Raises:
         Fault: git is not installed, or refuses.
     """
-    if top(root) is not None:
+    if top(root) is not None and not _ignored(root):
         return False
     _git(root, "init", "--quiet", "--initial-branch=main")
     return True
+
+
+def _ignored(root: Path) -> bool:
+    """Whether the repository around a folder ignores it; never so for a repository's own top."""
+    if top(root) == root.resolve():
+        return False
+    # check-ignore refuses --literal-pathspecs; status asks the same rules.
+    done = _run(
+        root.parent,
+        "status",
+        "--porcelain",
+        "--ignored",
+        "--untracked-files=normal",
+        "--",
+        str(root),
+    )
+    return done.stdout.startswith("!!")
 
 
 def top(root: Path) -> Path | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import perdure
 from perdure import manifest
 from perdure.config import Workspace
-from perdure.records import Evaluation, to_json
+from perdure.records import Evaluation, Matrix, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +119,13 @@ def numbers_in(folder: Path) -> dict[str, Any]:
     """
     value: dict[str, Any] = json.loads(manifest.checked(folder, EVALUATION))
     return value
+
+
+def matrix_in(folder: Path) -> Matrix:
+    """The accuracy matrix of a version folder."""
+    value = numbers_in(folder)["matrix"]
+    rows = tuple(tuple(row) for row in value["values"])
+    return Matrix(str(value["metric"]), tuple(value["experiences"]), rows)
 
 
 def _json(path: Path, value: Any) -> None:

@@ -58,7 +58,7 @@ def test_every_fault_is_reported_together_with_its_key() -> None:
     ],
 )
 def test_a_fault_names_what_is_wrong(text: str, part: str) -> None:
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError) as caught:
         config.parse(text)
     assert part in str(caught.value)
 
@@ -66,7 +66,7 @@ def test_a_fault_names_what_is_wrong(text: str, part: str) -> None:
 def test_a_parsed_configuration_cannot_be_changed() -> None:
     parsed = config.parse(MINIMAL)
     with pytest.raises(ValidationError):
-        parsed.training.epochs = 3  # type: ignore[misc]
+        parsed.training.epochs = 3
 
 
 def test_strategies_are_names_or_tables() -> None:
@@ -105,13 +105,20 @@ values = st.recursive(
     st.dictionaries(
         st.sampled_from(["model", "data", "training", "gates", "promotion", "other"]),
         st.dictionaries(
-            st.sampled_from(["name", "target", "task", "test", "epochs", "strategies", "floor", "mode"]),
+            st.sampled_from(
+                ["name", "target", "task", "test", "epochs", "strategies", "floor", "mode"]
+            ),
             values,
         ),
     )
 )
 def test_whatever_stands_there_parses_or_is_explained(raw: dict[str, Any]) -> None:
+    faults: list[str] = []
     try:
         config.Config.model_validate(raw)
     except ValidationError as error:
-        assert all(config.faults_of(error))
+        faults = config.faults_of(error)
+    else:
+        return
+    assert faults
+    assert all(faults)

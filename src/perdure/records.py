@@ -12,9 +12,7 @@ from typing import Any, Literal
 Metrics = Mapping[str, float]
 """Metric name to value, in the metric's own unit."""
 
-Action = Literal[
-    "promoted", "rolled back", "refused", "forced", "held", "released", "quarantined"
-]
+Action = Literal["promoted", "rolled back", "refused", "forced", "held", "released", "quarantined"]
 
 
 def to_json(value: Any) -> Any:
@@ -359,3 +357,14 @@ class Evaluated:
     metrics: Measured
     champion_metrics: Measured | None
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding of the doctor."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str | None = None
+    """The command or setting that mends it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,10 @@ def quietly() -> Iterator[list[BaseException]]:
         logger.handlers, logger.propagate = [collector], False
         logger.setLevel(logging.ERROR)
     try:
-        yield collector.errors
+        with warnings.catch_warnings():
+            # DVC's own libraries deprecate what it uses: nothing that our users could mend.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield collector.errors
     finally:
         for logger, level, propagate, handlers in before:
             logger.handlers, logger.propagate = handlers, propagate

@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
 from perdure.tasks.data_versions.client import named, opened, patiently, quietly, remotely, use
+from perdure.tasks.data_versions.pointer import (
+    kept,
+    nothing_lost,
+    pointer,
+    pulling,
+    repair,
+    revision,
+)
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -27,7 +33,7 @@ def init(root: Path, remote: str | None = None) -> None:
     """Make a folder of a git repository a DVC repository, with a default remote.
 
     Finishes one that was begun and cut short; on a finished one it changes nothing but what
-    is said here. Stages nothing in git.
+    is said here. DVC stages its own files, and none but those, in git: commit `files(ws)`.
 
     Args:
         root: The workspace; may lie below the top of the git repository.
@@ -74,25 +80,6 @@ def files(ws: Workspace) -> tuple[Path, ...]:
     return tuple(path for path in named if path.exists())
 
 
-def pointer(ws: Workspace) -> Path:
-    """`data.dvc`."""
-    return ws.data.with_name(ws.data.name + ".dvc")
-
-
-def revision(ws: Workspace) -> str | None:
-    """DVC's hash of the data, as it stands in `data.dvc`; None: there is none yet.
-
-    Raises:
-        Fault: `data.dvc` cannot be read.
-    """
-    return _pointed(ws)[0]
-
-
-def missing(ws: Workspace) -> bool:
-    """Whether there is data that this clone has not got yet; `pull` brings it."""
-    return pointer(ws).exists() and not ws.data.exists()
-
-
 def add_and_push(ws: Workspace) -> str:
     """Record the data folder as it is, and copy what is new to the default remote.
 
@@ -106,9 +93,10 @@ def add_and_push(ws: Workspace) -> str:
         Unreachable: The remote does not answer. The data is recorded all the same.
     """
     ws.data.mkdir(parents=True, exist_ok=True)
-    _nothing_lost(ws)
+    repair(ws)
+    nothing_lost(ws)
     with quietly() as said:
-        with named("add"):
+        with named("add"), kept(ws):
             patiently(lambda: use(ws.root, lambda repo: repo.add([str(ws.data)])))
         with remotely(ws, said):
             _prepare_local(ws)
@@ -128,12 +116,16 @@ def pull(ws: Workspace) -> None:
         Fault: The disk is full.
         UsageError: There is no `data.dvc`.
     """
+    repair(ws)
     if revision(ws) is None:
         raise UsageError(f"{pointer(ws)} does not exist", hint="perdure ingest FILE")
     with quietly() as said, remotely(ws, said):
         # DVC looks up relative targets from the working directory: give it absolute ones.
         targets = [str(pointer(ws))]
+        pulling(ws).parent.mkdir(parents=True, exist_ok=True)
+        pulling(ws).touch()
         patiently(lambda: use(ws.root, lambda repo: repo.pull(targets=targets)))
+        pulling(ws).unlink()
     if not ws.data.exists():
         raise Unreachable(f"dvc pull brought no {ws.data.name}/", hint="dvc remote list")
 
@@ -162,38 +154,3 @@ def _prepare_local(ws: Workspace) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
         return
     raise Unreachable(f"the DVC remote {path} does not exist", hint=f"mount it, or mkdir {path}")
-
-
-def _pointed(ws: Workspace) -> tuple[str | None, int]:
-    import yaml
-
-    try:
-        out = yaml.safe_load(pointer(ws).read_text(encoding="utf-8"))["outs"][0]
-        return str(out["md5"]), int(out.get("nfiles", 0))
-    except FileNotFoundError:
-        return None, 0
-    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-        raise Fault(
-            f"{pointer(ws)} cannot be read: {error!r}", hint=f"git checkout -- {pointer(ws).name}"
-        ) from error
-
-
-def _nothing_lost(ws: Workspace) -> None:
-    """Refuse to record a folder that lacks experiences: the record would be without them too."""
-    recorded, count = _pointed(ws)
-    if recorded is None:
-        return
-    listing = ws.root / ".dvc" / "cache" / "files" / "md5" / recorded[:2] / recorded[2:]
-    lost: list[str] = []
-    try:
-        names = [entry["relpath"] for entry in json.loads(listing.read_text(encoding="utf-8"))]
-        lost = [n for n in names if n.startswith("experiences/") and not (ws.data / n).exists()]
-    except (OSError, ValueError, LookupError, TypeError):  # another clone's: only its count
-        found = sum(len(inside) for _, _, inside in os.walk(ws.data))
-        lost = [f"{count - found} files"] if found < count else []
-    if lost:
-        raise Fault(
-            f"{ws.data} lacks {lost[0]}" + f" and {len(lost) - 1} more" * (len(lost) > 1)
-            + f", which {pointer(ws).name} lists; nothing was recorded",
-            hint=f"dvc checkout {pointer(ws).name}, or dvc pull, brings it back",
-        )  # fmt: skip

@@ -1,7 +1,8 @@
 """The quarantine: what was refused at the door, with the reasons, never lost.
 
 `quarantine/<first 8 of the file's sha256>-<safe name>/` holds `record.json`, and
-  reasons.csv         one line per finding: row, column, value, reason
+  reasons.csv         one line per finding: row, column, value, reason; those of the whole
+                      file come first and have no row
   original.<suffix>   the file as it came, where it was refused whole
   rows.csv            the refused rows as they stand in the file, where only rows were refused
 A folder is there whole or not at all, and the same refusal twice is one folder.
@@ -39,6 +40,7 @@ def quarantine(
     reasons: Sequence[str],
     refused: pd.DataFrame | None = None,
     bad_rows: pd.DataFrame | None = None,
+    rows: int = 0,
 ) -> Quarantined:
     """Put a copy of a refused file, or its refused rows, into quarantine.
 
@@ -50,6 +52,7 @@ def quarantine(
         reasons: In short, for the record; the first is its `reason`.
         refused: The table of findings, if rows were looked at.
         bad_rows: The refused rows, index `row`; None: the file is refused whole.
+        rows: Rows of a file that is refused whole, as far as they could be counted.
 
     Returns:
         The record; that of the first time, if the same was refused for the same before.
@@ -65,11 +68,8 @@ def quarantine(
             part = Path(temporary) / "part"
             part.mkdir()
             sha256 = _fill(part, path, bad_rows)
-            if refused is not None:
-                _write_csv(refused, part / "reasons.csv", index=False)
-            else:
-                _write_reasons(part / "reasons.csv", reasons)
-            return _settle(ws, part, path, sha256, reasons, bad_rows)
+            _write_reasons(part / "reasons.csv", reasons if bad_rows is None else (), refused)
+            return _settle(ws, part, path, sha256, reasons, bad_rows, rows)
     except (OSError, ValueError) as error:
         raise Fault(f"{path} cannot be put into quarantine: {error}") from error
 
@@ -118,6 +118,7 @@ def _settle(
     sha256: str,
     reasons: Sequence[str],
     bad_rows: pd.DataFrame | None,
+    rows: int,
 ) -> Quarantined:
     for _, known, facts in _records(ws, f"{sha256[:8]}-"):
         if (facts.get("sha256"), facts.get("reasons")) == (sha256, list(reasons)):
@@ -130,7 +131,7 @@ def _settle(
     record = Quarantined(
         file=readable(path.name),
         reason=reasons[0] if reasons else "refused",
-        rows=0 if bad_rows is None else len(bad_rows),
+        rows=rows if bad_rows is None else len(bad_rows),
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         folder=folder.relative_to(ws.root).as_posix(),
     )
@@ -166,10 +167,12 @@ def _write_csv(frame: pd.DataFrame, path: Path, *, index: bool) -> None:
     frame.to_csv(path, index=index, lineterminator="\n", encoding="utf-8")
 
 
-def _write_reasons(path: Path, reasons: Sequence[str]) -> None:
+def _write_reasons(path: Path, whole: Sequence[str], refused: pd.DataFrame | None) -> None:
     import csv
 
     with path.open("x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "column", "value", "reason"])
-        writer.writerows(["", "", "", reason] for reason in reasons)
+        writer.writerows(["", "", "", reason] for reason in whole)
+        if refused is not None:
+            writer.writerows(refused[["row", "column", "value", "reason"]].itertuples(index=False))

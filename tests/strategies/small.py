@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from perdure.config import Config, Task
+from perdure.records import Trained
 from perdure.strategies import engine
 from perdure.strategies.features import Array, Column, FeatureSpec
 from perdure.strategies.learner import Learner
@@ -66,7 +67,7 @@ def new(config: Config, task: Task = "classification") -> Learner:
     return Learner.new(spec_of(task), config, ROOT, columns, target)
 
 
-def learn(learner: Learner, number: int, config: Config) -> engine.Trained:
+def learn(learner: Learner, number: int, config: Config) -> Trained:
     task = learner.spec.task
     rows, watched = table(number, task), table(100 + number, task, rows=20)
     return engine.learn(learner, f"{number:06d}", *rows, *watched, config)

@@ -45,7 +45,14 @@ def test_the_kept_rows_do_not_depend_on_the_way_there() -> None:
 def test_classification_metrics_against_their_formulas() -> None:
     truth = np.array([0, 0, 0, 1, 1, 2])
     outputs = np.array(
-        [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.5, 0.4, 0.1], [0.3, 0.3, 0.4]]
+        [
+            [0.8, 0.1, 0.1],
+            [0.6, 0.3, 0.1],
+            [0.2, 0.7, 0.1],
+            [0.1, 0.8, 0.1],
+            [0.5, 0.4, 0.1],
+            [0.3, 0.3, 0.4],
+        ]
     )
     scored = evaluation.score("classification", truth, outputs)
     assert scored["accuracy"] == pytest.approx(4 / 6)
@@ -57,7 +64,9 @@ def test_classification_metrics_against_their_formulas() -> None:
 
 
 def test_a_batch_of_one_class_has_its_metrics() -> None:
-    scored = evaluation.score("classification", np.array([1, 1]), np.array([[0.4, 0.6], [0.9, 0.1]]))
+    scored = evaluation.score(
+        "classification", np.array([1, 1]), np.array([[0.4, 0.6], [0.9, 0.1]])
+    )
     assert scored["balanced_accuracy"] == pytest.approx(0.5)
     assert all(np.isfinite(value) for value in scored.values())
 
@@ -116,7 +125,11 @@ def test_the_matrix_grows_within_its_window() -> None:
     for number in range(5):
         names = [str(n) for n in range(number + 1)]
         measured = evaluation.measure(
-            "classification", np.zeros(number + 1, dtype=int), np.eye(2)[[0] * (number + 1)], names, names[-1]
+            "classification",
+            np.zeros(number + 1, dtype=int),
+            np.eye(2)[[0] * (number + 1)],
+            names,
+            names[-1],
         )
         matrix = evaluation.extend(matrix, "accuracy", measured, names[-1], window=3)
     assert matrix is not None
@@ -127,12 +140,6 @@ def test_the_matrix_grows_within_its_window() -> None:
 def test_a_matrix_of_another_metric_begins_anew() -> None:
     measured = evaluation.measure("classification", np.array([0]), np.eye(2)[[0]], ["d"], "d")
     assert evaluation.extend(MATRIX, "log_loss", measured, "d", 10).experiences == ("d",)
-
-
-def test_the_matrix_survives_json() -> None:
-    from perdure.records import to_json
-
-    assert evaluation.matrix_from_json(to_json(MATRIX)) == MATRIX
 
 
 def test_the_constant_prediction_is_the_baseline() -> None:

@@ -44,9 +44,19 @@ def test_a_turned_year_is_seen_by_the_past_gate_alone() -> None:
     numbers = evaluation(measured(0.45, 0.65), measured(0.20, 0.80), baseline=0.5)
     verdict = gates.judge(numbers, GatesConfig())
     assert not verdict.passed
-    assert {r.gate: r.passed for r in verdict.reasons} == {"floor": True, "new": True, "past": False}
+    assert {r.gate: r.passed for r in verdict.reasons} == {
+        "floor": True,
+        "new": True,
+        "past": False,
+    }
     (refusal,) = verdict.refusals
-    for part in ("past", "accuracy 0.6500", "at least 0.7800", "champion: 0.8000", "past_margin = 0.02"):
+    for part in (
+        "past",
+        "accuracy 0.6500",
+        "at least 0.7800",
+        "champion: 0.8000",
+        "past_margin = 0.02",
+    ):
         assert part in refusal
 
 
@@ -55,24 +65,27 @@ def test_passing_is_reaching_every_limit(
     new: float, past: float, champion_new: float, champion_past: float, margin: float, other: float
 ) -> None:
     numbers = evaluation(measured(new, past), measured(champion_new, champion_past))
-    verdict = gates.judge(
-        numbers, GatesConfig(floor=False, new_margin=margin, past_margin=other)
-    )
+    verdict = gates.judge(numbers, GatesConfig(floor=False, new_margin=margin, past_margin=other))
     assert verdict.passed == (new >= champion_new - margin and past >= champion_past - other)
     assert len(verdict.refusals) == sum(not r.passed for r in verdict.reasons)
 
 
 @given(share, share, st.floats(0, 0.2))
 def test_a_better_candidate_never_fares_worse(value: float, champion: float, gain: float) -> None:
-    before = gates.judge(evaluation(measured(value, value), measured(champion, champion)), GatesConfig())
+    before = gates.judge(
+        evaluation(measured(value, value), measured(champion, champion)), GatesConfig()
+    )
     after = gates.judge(
-        evaluation(measured(value + gain, value + gain), measured(champion, champion)), GatesConfig()
+        evaluation(measured(value + gain, value + gain), measured(champion, champion)),
+        GatesConfig(),
     )
     assert after.passed or not before.passed
 
 
 @given(share, share, st.floats(0, 0.5))
-def test_where_less_is_better_everything_turns_round(value: float, champion: float, margin: float) -> None:
+def test_where_less_is_better_everything_turns_round(
+    value: float, champion: float, margin: float
+) -> None:
     numbers = evaluation(
         measured(value, value, "rmse"), measured(champion, champion, "rmse"), metric="rmse"
     )

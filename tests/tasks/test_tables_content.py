@@ -64,12 +64,24 @@ def test_golden_values() -> None:
     assert content_sha256(GOLDEN) == CONTENT
 
 
-KEYS = [6542944641394244868, 6542944641394244868, 13661504890575242913, 2584354689849933086, 6930610527633058752]
-KEYS_N = [6810504650718037083, 6810504650718037083, 16773432097875232156, 13214091428517698226, 847680408131333534]
-SIDES = ['test', 'test', 'train', 'test', 'test']
+KEYS = [
+    6542944641394244868,
+    6542944641394244868,
+    13661504890575242913,
+    2584354689849933086,
+    6930610527633058752,
+]
+KEYS_N = [
+    6810504650718037083,
+    6810504650718037083,
+    16773432097875232156,
+    13214091428517698226,
+    847680408131333534,
+]
+SIDES = ["test", "test", "train", "test", "test"]
 CONTENT = "793cf5418676246b0b0f6dc3191b2ff35928c2471cd6b3294ee663adda2ae2bc"
 
-words = st.one_of(st.none(), st.text(st.characters(exclude_categories=("Cs",)), max_size=6))
+words = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
 numbers = st.floats(width=64)
 tables = st.lists(st.tuples(numbers, words, st.integers(0, 3)), min_size=1, max_size=20)
 

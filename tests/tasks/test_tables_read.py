@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from perdure.errors import DataRefused
 from perdure.tasks.tables.read import read_table
@@ -146,3 +148,20 @@ def test_chunks_are_joined_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     rows = "".join(f"{i},{i * i}\n" for i in range(10))
     frame = read_table(written(tmp_path, f"a,b\n{rows}".encode()))
     assert list(frame["b"]) == [str(i * i) for i in range(10)]
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(
+        st.binary(max_size=60), st.text('ab,"\n\r;\t\ufeff\x00é1', max_size=40).map(str.encode)
+    )
+)
+def test_any_bytes_are_a_table_or_are_refused(tmp_path: Path, content: bytes) -> None:
+    try:
+        frame = read_table(written(tmp_path, content))
+    except DataRefused:
+        return
+    assert len(frame) > 0
+    assert len(frame.columns) > 0

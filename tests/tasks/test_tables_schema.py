@@ -133,14 +133,14 @@ def test_a_target_that_cannot_be_learned_is_refused() -> None:
         infer(table(y=[2.0] * ROWS), "y", "regression")
     with pytest.raises(UsageError, match="is not a number"):
         infer(table(), "y", "regression")
+    frame = pd.DataFrame({"x": np.arange(1200) % 7, "y": np.arange(1200) * 2})
     with pytest.raises(UsageError, match="1200 classes"):
-        frame = pd.DataFrame({"x": np.arange(1200) % 7, "y": np.arange(1200) * 2})
         infer(frame, "y", "classification")
     with pytest.raises(DataRefused, match="nothing to learn from"):
         infer(pd.DataFrame({"y": [0, 1]}), "y")
 
 
-names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 

@@ -5,11 +5,11 @@ Heavy libraries are imported by what a command calls, not here: `perdure --help`
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal, NoReturn
 
-import click
 import typer
 
 from perdure import __version__
@@ -26,13 +26,18 @@ app = typer.Typer(
 )
 
 Where = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
+    Path | None,
     typer.Option(
-        "--workspace", "-w", metavar="DIR", help="The workspace; by default the nearest one here or above."
+        "--workspace",
+        "-w",
+        metavar="DIR",
+        help="The workspace; by default the nearest one here or above.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
-Why = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")]  # noqa: UP045
+Why = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")
+]
 
 
 def _example(text: str) -> str:
@@ -66,19 +71,23 @@ def _options(
 @app.command(epilog=_example("perdure init weather --data days.csv --target rain"))
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
-    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="The first data: CSV or Parquet.")],
-    target: Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="The first data: CSV or Parquet.")
+    ],
+    target: Annotated[
+        str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
+    ],
     task: Annotated[
-        Optional[Literal["classification", "regression"]],  # noqa: UP045
+        Literal["classification", "regression"] | None,
         typer.Option("--task", help="By default told from the target."),
     ] = None,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--name", help="Name of the registered model; by default the folder's."),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Make a workspace, with a schema inferred from FILE, and ingest FILE as its first experience."""
+    """Make a workspace with a schema inferred from FILE, its first experience."""
     from perdure.flows.initialise import initialise
 
     result = initialise(directory, data, target, task, name)
@@ -89,7 +98,7 @@ def init(
 @app.command(epilog=_example("perdure ingest new/*.csv"))
 def ingest(
     paths: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Argument(metavar="PATH...", help="Files or folders; by default the inbox."),
     ] = None,
     workspace: Where = None,
@@ -118,7 +127,9 @@ def retrain(workspace: Where = None, json: AsJson = False) -> None:
 @app.command(epilog=_example("perdure promote 12"))
 def promote(
     version: Annotated[int, typer.Argument(help="The version.", min=1)],
-    force: Annotated[bool, typer.Option("--force", help="Although a gate refused it; needs --reason.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although a gate refused it; needs --reason.")
+    ] = False,
     reason: Why = None,
     workspace: Where = None,
     json: AsJson = False,
@@ -133,13 +144,20 @@ def promote(
 @app.command(epilog=_example('perdure rollback --reason "complaints since Monday"'))
 def rollback(
     to: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--to", metavar="VERSION", min=1, help="By default the version that the champion replaced."),
+        int | None,
+        typer.Option(
+            "--to",
+            metavar="VERSION",
+            min=1,
+            help="By default the version that the champion replaced.",
+        ),
     ] = None,
     reason: Why = None,
     keep_data: Annotated[
         bool,
-        typer.Option("--keep-data", help="Leave the experiences of the abandoned versions pending."),
+        typer.Option(
+            "--keep-data", help="Leave the experiences of the abandoned versions pending."
+        ),
     ] = False,
     workspace: Where = None,
     json: AsJson = False,
@@ -153,7 +171,9 @@ def rollback(
 
 @app.command(epilog=_example("perdure release 000013-1a2b3c4d"))
 def release(
-    experiences: Annotated[list[str], typer.Argument(metavar="ID...", help="Experiences held or in quarantine.")],
+    experiences: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Experiences held or in quarantine.")
+    ],
     reason: Why = None,
     workspace: Where = None,
     json: AsJson = False,
@@ -167,8 +187,12 @@ def release(
 
 @app.command(epilog=_example('perdure quarantine 000013-1a2b3c4d --reason "sensor was off"'))
 def quarantine(
-    experiences: Annotated[list[str], typer.Argument(metavar="ID...", help="Experiences not yet learned.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")],
+    experiences: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Experiences not yet learned.")
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")
+    ],
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
@@ -247,31 +271,41 @@ def doctor(workspace: Where = None, json: AsJson = False) -> None:
 
     result = examine.examine(_root(workspace))
     console.emit_json({"checks": result}) if json else render.examined(result)
-    raise typer.Exit(0 if all(check.ok for check in result) else 5)
+    raise typer.Exit(0 if all(check.ok for check in result) else 1)
 
 
 def main() -> None:
     """Run a command, and end with the exit code of what ended it."""
-    sys.exit(_run())
-
-
-def _run() -> int:
     console.configure_logging()
     try:
-        code = app(standalone_mode=False)
+        app()
     except PerdureError as error:
-        console.err.print(f"[bold red]{_kind(error)}[/]", end=" ")
-        console.err.print(str(error), markup=False)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        console.err.print("Interrupted; the next run goes on from here.")
-        return 130
-    except BrokenPipeError:
-        return 1
-    return int(code or 0)
+        console.failed(_kind(error), str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.failed("Interrupted:", "the next run goes on from here.")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            console.failed(
+                "Fault:", f"the disk is full: {error}\n  → free some space, then run this again"
+            )
+            sys.exit(1)
+        _unexpected(error)
+    except Exception as error:  # noqa: BLE001 - the one place where every other fault ends
+        _unexpected(error)
+
+
+def _unexpected(error: Exception) -> NoReturn:
+    """A fault that Perdure has no name for: in short, and whole with --verbose."""
+    if console.verbose():
+        raise error
+    console.failed(
+        "Fault:",
+        f"{type(error).__name__}: {error}\n  → perdure --verbose … shows where; perdure doctor "
+        "looks for the cause. Nothing is half-done: the next run goes on from here",
+    )
+    sys.exit(1)
 
 
 def _kind(error: PerdureError) -> str:

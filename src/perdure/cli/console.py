@@ -22,7 +22,12 @@ from rich.progress import (
 from perdure import progress
 from perdure.records import to_json
 
+_WIDE = 200
+"""Columns where the output is no terminal: a table in a file or a pipe is not folded."""
+
 out = Console(highlight=False, soft_wrap=True)
+if not out.is_terminal:
+    out = Console(highlight=False, soft_wrap=True, width=_WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -45,6 +50,17 @@ def configure_logging(verbose: bool = False) -> None:
     logger.handlers = [_Words()]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
+
+
+def verbose() -> bool:
+    """Whether `--verbose` was asked for."""
+    return logging.getLogger("perdure").level <= logging.DEBUG
+
+
+def failed(kind: str, message: str) -> None:
+    """Say on stderr what ended a command."""
+    err.print(kind, style="bold red", end=" ")
+    err.print(message, markup=False)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""What the demo's learner is measured against: fine-tuning without a memory, and no continual learning."""
+"""What the demo's learner is measured against: fine-tuning without a memory, and from scratch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,23 +29,29 @@ class Step:
     forgetting: float | None
 
 
+@dataclass(frozen=True)
+class FineTuned:
+    """A whole run of naive fine-tuning."""
+
+    steps: Mapping[str, Step]
+    """By experience."""
+    matrix: Matrix
+    learner: Path
+    """The folder of the last learner."""
+
+
 def naive(workspace: Workspace) -> Workspace:
     """The same workspace, fine-tuned with nothing kept."""
     training_config = workspace.config.training.model_copy(
         update={"strategies": (StrategyConfig(name="naive"),)}
     )
-    return Workspace(workspace.root, workspace.config.model_copy(update={"training": training_config}))
+    return Workspace(
+        workspace.root, workspace.config.model_copy(update={"training": training_config})
+    )
 
 
-def fine_tune(
-    workspace: Workspace, cursor: Sequence[str], scratch: Path
-) -> tuple[dict[str, Step], Matrix, Path]:
-    """Learn the same experiences in the same order, naively.
-
-    Returns:
-        By experience the average accuracy and forgetting after it, on the rows that the gates
-        look at; the accuracy matrix; and the last learner.
-    """
+def fine_tune(workspace: Workspace, cursor: Sequence[str], scratch: Path) -> FineTuned:
+    """Learn the same experiences in the same order, naively, measured on the gates' rows."""
     ws, spec = naive(workspace), schemas.load(workspace.schema).feature_spec()
     steps: dict[str, Step] = {}
     rows, matrix, learner = None, None, None
@@ -64,11 +70,13 @@ def fine_tune(
             rows[evaluation.EXPERIENCE].tolist(),
             name,
         )
-        matrix = evaluation.extend(matrix, ws.config.metric, measured, name, ws.config.evaluation.window)
+        matrix = evaluation.extend(
+            matrix, ws.config.metric, measured, name, ws.config.evaluation.window
+        )
         steps[name] = Step(measured.average[ws.config.metric], evaluation.forgetting(matrix))
     if matrix is None or learner is None:
         raise ValueError("nothing was learned, so there is nothing to compare with")
-    return steps, matrix, learner
+    return FineTuned(steps, matrix, learner)
 
 
 def from_scratch(workspace: Workspace, cursor: Sequence[str], scratch: Path) -> Path:
@@ -95,5 +103,7 @@ def by_year(workspace: Workspace, learner: Path, years: Sequence[pd.DataFrame]) 
         data = workspace.config.data
         test = frame[content.sides(keys, data.test, data.validation) == "test"]
         outputs = training.outputs(naive(workspace), learner, test)
-        accuracies.append(evaluation.score(spec.task, training.truth(spec, test), outputs)["accuracy"])
+        accuracies.append(
+            evaluation.score(spec.task, training.truth(spec, test), outputs)["accuracy"]
+        )
     return sum(accuracies) / len(accuracies)

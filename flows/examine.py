@@ -1,0 +1,144 @@
+"""The doctor: is everything there that Perdure needs, and what mends it if not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from perdure.config import Workspace
+from perdure.errors import PerdureError, UsageError
+from perdure.flows.workspace import open_workspace
+from perdure.records import Check
+from perdure.tasks import data_versions, git
+from perdure.tasks.registry import Registry
+
+
+def examine(workspace: str) -> list[Check]:
+    """Look at git, DVC, its remote, MLflow, Prefect, the device and the versions.
+
+    Args:
+        workspace: Folder of a workspace. Where there is none, what needs one is left out.
+
+    Returns:
+        One check each; `mend` is the command that mends it.
+    """
+    checks = [_try("versions", _versions), _try("git", _git)]
+    try:
+        ws = open_workspace(workspace, strategies=True)
+    except UsageError as error:
+        checks.append(Check("workspace", False, error.message, error.hint or "edit perdure.toml"))
+        return [*checks, _try("prefect", _prefect), _try("device", lambda: _device("auto"))]
+    checks.append(Check("workspace", True, f"{ws.root}, model {ws.config.model.name}"))
+    return [
+        *checks,
+        _try("dvc", lambda: _dvc(ws)),
+        _try("remote", lambda: _remote(ws)),
+        _try("mlflow", lambda: _mlflow(ws)),
+        _try("prefect", _prefect),
+        _try("device", lambda: _device(ws.config.training.device)),
+    ]
+
+
+def _try(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except PerdureError as error:
+        return Check(name, False, error.message, error.hint)
+
+
+def _versions() -> Check:
+    """Whether what is installed is within the bounds that pyproject.toml sets."""
+    wrong = []
+    for text in metadata.requires("perdure") or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} is not {requirement.specifier}")
+    if wrong:
+        return Check("versions", False, "; ".join(wrong), "pip install -c constraints.txt -e .")
+    shown = ", ".join(
+        f"{name} {metadata.version(name)}"
+        for name in ("torch", "avalanche-lib", "prefect", "mlflow", "dvc")
+    )
+    return Check("versions", True, f"Python {sys.version.split()[0]}, {shown}")
+
+
+def _git() -> Check:
+    path = shutil.which("git")
+    if path is None:
+        return Check("git", False, "not on the PATH", "apt install git, or brew install git")
+    return Check("git", True, git.version())
+
+
+def _dvc(ws: Workspace) -> Check:
+    if not data_versions.is_initialised(ws.root):
+        return Check("dvc", False, f"no DVC repository in {ws.root}", "dvc init --subdir")
+    if data_versions.missing(ws):
+        return Check("dvc", False, f"{ws.data.name}/ is not on this machine", "dvc pull")
+    revision = data_versions.revision(ws)
+    return Check("dvc", True, f"data at {revision}" if revision else "no data yet")
+
+
+def _remote(ws: Workspace) -> Check:
+    if data_versions.remote_reachable(ws):
+        return Check("remote", True, "the default DVC remote answers")
+    return Check("remote", False, "the default DVC remote does not answer", "dvc remote list")
+
+
+def _mlflow(ws: Workspace) -> Check:
+    now = Registry(ws).read()
+    champion = f"champion version {now.champion.version}" if now.champion else "no champion yet"
+    return Check("mlflow", True, f"{_shown(ws)}, {champion}")
+
+
+def _shown(ws: Workspace) -> str:
+    """The tracking address, without a password."""
+    if ws.config.tracking.uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        return "SQLite in .perdure/"
+    scheme, _, rest = ws.tracking_uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _prefect() -> Check:
+    from perdure.flows import prefect_server
+
+    url = prefect_server.configured()
+    if url is None:
+        return Check("prefect", True, "no API configured: retrain brings a temporary server")
+    problem = prefect_server.problem()
+    if problem is not None:
+        return Check(
+            "prefect", False, f"{url}: {problem}", "prefect server start, or unset PREFECT_API_URL"
+        )
+    return Check("prefect", True, f"{url} answers")
+
+
+def _device(wanted: str) -> Check:
+    import torch
+
+    present = [
+        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
+    ]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    shown = ", ".join(present) or f"cpu, {os.cpu_count()} cores"
+    kind, _, index = wanted.partition(":")
+    lacking = (kind == "cuda" and torch.cuda.device_count() <= int(index or 0)) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    if lacking:
+        return Check(
+            "device", False, f"training.device = {wanted!r}, but here is {shown}", 'device = "auto"'
+        )
+    return Check("device", True, shown)

@@ -1,0 +1,35 @@
+"""Results for a person: tables and sentences on stdout, with the next command."""
+
+from perdure.cli.render.results import (
+    evaluated,
+    examined,
+    file_line,
+    ingested,
+    initialised,
+    promoted,
+    quarantined,
+    released,
+    retrained,
+    rolled_back,
+)
+from perdure.cli.render.state import history, shown, status
+from perdure.cli.render.words import number, table, verdict_word
+
+__all__ = [
+    "evaluated",
+    "examined",
+    "file_line",
+    "history",
+    "ingested",
+    "initialised",
+    "number",
+    "promoted",
+    "quarantined",
+    "released",
+    "retrained",
+    "rolled_back",
+    "shown",
+    "status",
+    "table",
+    "verdict_word",
+]

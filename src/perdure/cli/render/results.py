@@ -1,0 +1,151 @@
+"""What the commands that change something did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from perdure.cli.console import out
+from perdure.cli.render.words import BAD, GOOD, counted, main_metric, number, table, verdict_word
+from perdure.records import (
+    Check,
+    Evaluated,
+    Ingest,
+    Ingested,
+    Initialised,
+    Promoted,
+    Retrained,
+    RolledBack,
+    SetAside,
+)
+
+FEW = 5
+"""So many reasons are shown; all of them stand in a file."""
+
+
+def initialised(result: Initialised) -> None:
+    """A new workspace."""
+    place, model = escape(result.workspace), escape(result.model)
+    out.print(f"[bold]{place}[/] is a workspace for the model [bold]{model}[/] ({result.task}).")
+    file_line(result.first)
+    out.print("Next: look at perdure.toml and schema.toml, then [bold]perdure retrain[/]")
+
+
+def ingested(result: Ingest) -> None:
+    """What became of files."""
+    if not result.files:
+        out.print("The inbox is empty: nothing to ingest.")
+        return
+    for one in result.files:
+        file_line(one)
+    if any(one.outcome == "ingested" for one in result.files):
+        out.print("Next: [bold]perdure retrain[/]")
+
+
+def file_line(one: Ingested, indent: str = "") -> None:
+    """What became of one file."""
+    name = escape(one.file)
+    if one.outcome == "ingested":
+        rows = counted(one.rows, "row")
+        out.print(f"{indent}{GOOD} {name}: experience [bold]{one.experience}[/], {rows}")
+    elif one.outcome == "known":
+        out.print(f"{indent}· {name}: its content is here already, as {one.experience}; skipped")
+    else:
+        out.print(f"{indent}{BAD} {name}: refused, and put into quarantine whole")
+    if one.refused_rows and one.outcome != "quarantined":
+        out.print(f"{indent}  {counted(one.refused_rows, 'row')} refused, and put into quarantine")
+    for reason in one.reasons[:FEW]:
+        out.print(f"{indent}  {escape(reason)}")
+    if len(one.reasons) > FEW:
+        out.print(f"{indent}  … and {len(one.reasons) - FEW} more")
+    if one.folder:
+        out.print(f"{indent}  all reasons: {escape(one.folder)}/reasons.csv")
+
+
+def retrained(result: Retrained) -> None:
+    """What a retraining did."""
+    if not result.learned:
+        out.print("Nothing is pending: every experience is learned or held.")
+    else:
+        shown = table("experience", ">version", "verdict", ">before", ">average", ">forgetting")
+        for one in result.learned:
+            shown.add_row(
+                one.experience,
+                str(one.version or "–"),
+                verdict_word(one),
+                number(main_metric(one.prequential)),
+                number(main_metric(one.average)),
+                number(one.forgetting),
+            )
+        out.print(shown)
+        for one in result.learned:
+            for reason in one.reasons:
+                out.print(f"{BAD} {one.experience}: {escape(reason)}")
+    out.print(f"Champion: {_version(result.champion)}. Challenger: {_version(result.challenger)}.")
+    if result.challenger != result.champion:
+        out.print(f"Next: [bold]perdure promote {result.challenger}[/]")
+    if any(one.verdict == "refused" for one in result.learned):
+        out.print("What is held stays out of training until [bold]perdure release ID[/].")
+
+
+def promoted(result: Promoted) -> None:
+    """A promotion by hand."""
+    if not result.changed:
+        out.print(f"Version {result.version} is the champion already.")
+        return
+    how = " against the gates" if result.forced else ""
+    out.print(f"{GOOD} Version [bold]{result.version}[/] is the champion{how}.")
+    out.print(f"  It replaced {_version(result.replaced)}; take it back: [bold]perdure rollback[/]")
+
+
+def rolled_back(result: RolledBack, indent: str = "") -> None:
+    """A rollback."""
+    if not result.changed:
+        out.print(f"{indent}Version {result.version} is champion and challenger already.")
+        return
+    out.print(
+        f"{indent}{GOOD} Version [bold]{result.version}[/] is champion again, instead of "
+        f"{_version(result.replaced)}: weights, memory and place in the data."
+    )
+    if result.held:
+        held = ", ".join(result.held)
+        out.print(f"{indent}  held, as only the abandoned versions had learned them: {held}")
+        out.print(f"{indent}  free them: [bold]perdure release ID[/]")
+
+
+def released(result: SetAside) -> None:
+    """Experiences pending again."""
+    out.print(f"{GOOD} pending again: {', '.join(result.experiences)}")
+    out.print("Next: [bold]perdure retrain[/]")
+
+
+def quarantined(result: SetAside) -> None:
+    """Experiences set aside."""
+    out.print(f"{GOOD} in quarantine: {', '.join(result.experiences)}")
+    out.print("Free them: [bold]perdure release ID[/]")
+
+
+def evaluated(result: Evaluated) -> None:
+    """A version beside the champion."""
+    champion = result.champion_metrics
+    shown = table("metric", f">version {result.version}", f">champion {result.champion or ''}")
+    for name, value in result.metrics.average.items():
+        shown.add_row(name, number(value), number(champion.average[name] if champion else None))
+    out.print(shown)
+    experiences = counted(len(result.metrics.by_experience), "experience")
+    out.print(f"Averages over {experiences}, {counted(result.rows, 'test row')}.")
+    for reason in result.verdict.reasons:
+        out.print(f"{GOOD if reason.passed else BAD} {escape(reason.message)}")
+
+
+def examined(checks: Sequence[Check]) -> None:
+    """The doctor's findings, one line each."""
+    for check in checks:
+        mend = f"  → [bold]{escape(check.mend)}[/]" if check.mend and not check.ok else ""
+        mark = GOOD if check.ok else BAD
+        out.print(f"{mark} {check.name:<10} {escape(check.detail)}{mend}")
+
+
+def _version(number: int | None) -> str:
+    return "none" if number is None else f"version {number}"

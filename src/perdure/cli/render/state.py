@@ -1,0 +1,119 @@
+"""What stands: status, history, and single versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+
+from perdure.cli.console import out
+from perdure.cli.render.words import BAD, counted, number, table
+
+Json = Mapping[str, Any]
+
+MANY = 10
+"""So many of a list are shown."""
+WIDE = 12
+"""So many of the latest experiences of the matrix are shown."""
+
+
+def status(result: Json) -> None:
+    """The state of a workspace."""
+    counts = f"{counted(result['experiences'], 'experience')}, {counted(result['rows'], 'row')}"
+    out.print(f"[bold]{escape(result['model'])}[/]: {counts}")
+    for alias in ("champion", "challenger"):
+        one = result[alias]
+        if one is None:
+            out.print(f"  {alias:<11} none")
+            continue
+        out.print(
+            f"  {alias:<11} version [bold]{one['version']}[/], since {one['promoted_at']}, "
+            f"learned {len(one['cursor'])}, weights {one['weights_sha256'][:8]}, "
+            f"state {one['state_sha256'][:8]}"
+        )
+    _list("pending", result["pending"], "perdure retrain")
+    held = [f"{one['id']}  {'; '.join(one['reasons'])}" for one in result["held"]]
+    _list("held", held, "perdure release ID")
+    _list("quarantined", [f"{one['file']}  {one['reason']}" for one in result["quarantined"]])
+    _list("in the inbox", result["inbox"], "perdure ingest")
+
+
+def _list(name: str, items: Sequence[str], command: str | None = None) -> None:
+    if not items:
+        return
+    out.print(f"  {len(items)} {name}" + (f"  → [bold]{command}[/]" if command else ""))
+    for item in items[:MANY]:
+        out.print(f"    {escape(item)}")
+    if len(items) > MANY:
+        out.print(f"    … and {len(items) - MANY} more")
+
+
+def history(events: Sequence[Json]) -> None:
+    """What happened."""
+    if not events:
+        out.print("Nothing has happened yet.")
+        return
+    shown = table("at (UTC)", "action", ">version", ">replaced", "experience", "by", "reason")
+    for event in events:
+        shown.add_row(
+            event["at"][:19].replace("T", " "),
+            event["action"],
+            *(str(event[key] or "") for key in ("version", "replaced", "experience")),
+            escape(event["by"] or ""),
+            escape(event["reason"] or ""),
+        )
+    out.print(shown)
+
+
+def shown(result: Json) -> None:
+    """One version."""
+    aliases = f" ({', '.join(result['aliases'])})" if result["aliases"] else ""
+    verdict = result["verdict"] or "not yet judged"
+    out.print(f"[bold]Version {result['version']}[/]{aliases}: {verdict}")
+    for reason in result["reasons"]:
+        out.print(f"  {BAD} {escape(reason)}")
+    facts = {
+        "experience": result["experience"],
+        "parent": result["parent"],
+        "strategy": ", ".join(result["strategy"]),
+        "learned": counted(len(result["cursor"]), "experience"),
+        "weights": result["weights_sha256"],
+        "state": result["state_sha256"],
+        "data": f"git {result['data']['git']}, dvc {result['data']['dvc']}",
+        "code": result["code"],
+        "MLflow run": result["run_id"],
+        "created": result["created_at"],
+    }
+    for name, value in facts.items():
+        out.print(f"  {name:<11} {'–' if value is None else escape(str(value))}")
+    _metrics(result["metrics"])
+    matrix(result["matrix"])
+
+
+def _metrics(metrics: Json) -> None:
+    candidate, champion = metrics["candidate"], metrics["champion"]
+    columns = {
+        "average": candidate["average"],
+        "new": candidate["new"],
+        "earlier": candidate["past"],
+        "champion's average": champion["average"] if champion else None,
+        "before learning": metrics["prequential"],
+    }
+    present = {name: values for name, values in columns.items() if values}
+    grid = table("metric", *(f">{name}" for name in present))
+    for name in candidate["average"]:
+        grid.add_row(name, *(number(values[name]) for values in present.values()))
+    out.print(grid)
+
+
+def matrix(value: Json) -> None:
+    """The accuracy matrix: its latest experiences."""
+    names = value["experiences"][-WIDE:]
+    first = len(value["experiences"]) - len(names)
+    columns = (f">{name[:6]}" for name in names)
+    grid = table("after ↓  on →", *columns, title=f"{value['metric']}, matrix")
+    for name, row in zip(names, value["values"][first:], strict=True):
+        cells = ("" if cell is None else number(cell) for cell in row[first:])
+        grid.add_row(name, *cells)
+    out.print(grid)

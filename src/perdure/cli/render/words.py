@@ -1,0 +1,43 @@
+"""The one look that all of Perdure's output has."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from perdure.records import Learned, Metrics
+
+GOOD, BAD = "[green]✓[/]", "[red]✗[/]"
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table; a column that is marked with `>` holds numbers."""
+    result = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        if column.startswith(">"):
+            result.add_column(column[1:], justify="right", overflow="fold")
+        else:
+            result.add_column(column, overflow="fold")
+    return result
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def verdict_word(one: Learned) -> str:
+    """The verdict in one coloured word."""
+    if one.verdict == "refused":
+        return "[red]refused, held[/]"
+    return "[green]promoted[/]" if one.promoted else "[green]passed[/]"
+
+
+def main_metric(metrics: Metrics | None) -> float | None:
+    """Accuracy, or R²."""
+    return metrics.get("accuracy", metrics.get("r2")) if metrics else None

@@ -1,0 +1,64 @@
+"""What every test of this repository stands on: nothing of the user's, nothing outside.
+
+Git, DVC, MLflow and Prefect each read files and switches of the person who runs them. Here
+they get empty ones in a temporary folder, before any of them is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_HOME = Path(tempfile.mkdtemp(prefix="perdure-tests-"))
+# Registered first, so done last: after the temporary servers have ended.
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+# At import, not in a fixture: Prefect and MLflow read their settings when they are imported,
+# and test modules import them at their top. Subprocesses inherit all of it.
+for _name in [n for n in os.environ if n.startswith(("PREFECT_", "MLFLOW_", "DVC_", "GIT_"))]:
+    del os.environ[_name]
+os.environ.update(
+    HOME=str(_HOME),
+    XDG_CONFIG_HOME=str(_HOME / "config"),
+    XDG_CACHE_HOME=str(_HOME / "cache"),
+    XDG_DATA_HOME=str(_HOME / "data"),
+    # git: no file of the user's or the machine's, no questions. No name either: Perdure
+    # works where git has none.
+    GIT_CONFIG_GLOBAL=os.devnull,
+    GIT_CONFIG_SYSTEM=os.devnull,
+    GIT_CONFIG_NOSYSTEM="1",
+    GIT_TERMINAL_PROMPT="0",
+    # DVC: no configuration or site cache of the machine
+    DVC_GLOBAL_CONFIG_DIR=str(_HOME / "dvc-global"),
+    DVC_SYSTEM_CONFIG_DIR=str(_HOME / "dvc-system"),
+    DVC_SITE_CACHE_DIR=str(_HOME / "dvc-site"),
+    # Prefect: no profile. One home for the whole session, so that the schema of a temporary
+    # server's database is migrated once (5 s) and copied ever after.
+    PREFECT_HOME=str(_HOME / "prefect"),
+    # one thread per library: as many test processes as there are cores
+    OMP_NUM_THREADS="1",
+    MPLBACKEND="Agg",
+    MPLCONFIGDIR=str(_HOME / "matplotlib"),
+)
+
+import perdure  # noqa: E402, F401  (the telemetry switches, before the libraries)
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test talks to anything but this machine; one that tries fails with the address."""
+    connect = socket.socket.connect
+
+    def loopback_only(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else None
+        if host is not None and host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to connect to {address!r}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)

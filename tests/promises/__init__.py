@@ -1,0 +1,1 @@
+"""The nine promises of the design: one file each."""

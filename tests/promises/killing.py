@@ -1,0 +1,242 @@
+"""Kills commands at every kind of moment, runs them again, and tells what stands then.
+
+    python -m tests.promises.killing FOLDER
+
+A driver, one process: it imports and warms everything once, and forks a child for each
+command, so that a case costs a second and not ten. A child counts the points at which it
+touches something outside (a file of the workspace opened for writing, renamed or removed, a
+process started, an SQL statement or a commit), and at the chosen one it kills itself with
+SIGKILL: no handler runs, no file is flushed. Then a second child runs the same command to its
+end. What stands then is compared with what the command leaves that nobody killed.
+
+Writes `FOLDER/<scenario>.json`: `points`, `cases` and `control`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.promises import kit
+
+SEED = 20261121
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+FILE_EVENTS = frozenset(
+    "os.rename os.remove os.mkdir os.rmdir os.link os.symlink os.truncate".split()
+)
+
+Command = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One command on one workspace."""
+
+    name: str
+    prepare: Command
+    command: Command
+    without_recovery: Command
+    """Switches off what makes the second run right: the negative control."""
+    cases: int
+    twice: int = 2
+    """So many further cases are killed again while they recover."""
+
+
+class Points:
+    """Counts the moments at which this process touches something outside."""
+
+    def __init__(self, root: Path, fatal: int | None) -> None:
+        self.root = str(root)
+        self.fatal = fatal
+        self.names: list[str] = []
+
+    def hit(self, name: str) -> None:
+        self.names.append(name)
+        if len(self.names) == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+
+        sys.addaudithook(self._audited)
+        event.listen(Engine, "before_cursor_execute", self._statement)
+        event.listen(Engine, "commit", lambda _connection: self.hit("commit"))
+        start = subprocess.Popen.__init__
+
+        def started(process: Any, *args: Any, **kwargs: Any) -> None:
+            start(process, *args, **kwargs)
+            self.hit("a process runs")
+
+        subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+
+    def _audited(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            if args[2] & WRITING and self._ours(args[0]):
+                self.hit(f"open {self._relative(args[0])}")
+        elif event in FILE_EVENTS:
+            if any(self._ours(one) for one in args[:2]):
+                self.hit(f"{event} {self._relative(args[0])}")
+        elif event == "subprocess.Popen":
+            self.hit(f"start {' '.join(map(str, args[1]))[-60:]}")
+
+    def _statement(self, _connection: Any, _cursor: Any, text: str, *_more: Any) -> None:
+        if not text.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            self.hit(" ".join(text.split())[:60])
+
+    def _ours(self, path: Any) -> bool:
+        return isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(self.root)
+
+    def _relative(self, path: Any) -> str:
+        return str(os.fspath(path)).removeprefix(self.root)
+
+
+class Driver:
+    """Runs scenarios, each from a template of its workspace at always the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "workspace"
+        self.template = folder / "template"
+        self.log = folder / "log.txt"
+
+    def run(self, scenario: Scenario) -> dict[str, Any]:
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.template, ignore_errors=True)
+        self.child(scenario.prepare)
+        self.root.rename(self.template)
+
+        self.restore()
+        wanted, names = self.through(scenario.command)
+        again, recount = self.whole(scenario)
+        chance = random.Random(f"{SEED} {scenario.name}")
+        fatal = spread(chance, len(names), scenario.cases)
+        cases = [self.case(scenario.command, wanted, [at]) for at in fatal]
+        for _ in range(scenario.twice):
+            first = chance.choice(fatal)
+            cases.append(self.case(scenario.command, wanted, [first, chance.randint(1, 12)]))
+        return {
+            "points": len(names),
+            "names": names,
+            "repeatable": recount == len(names) and not kit.differences(again, wanted),
+            "done": wanted,
+            "cases": cases,
+            "control": self.control(scenario, wanted, fatal),
+        }
+
+    def whole(self, scenario: Scenario) -> tuple[dict[str, Any], int]:
+        """Once more, not killed: the comparison must be able to succeed."""
+        self.restore()
+        found, names = self.through(scenario.command)
+        return found, len(names)
+
+    def case(self, command: Command, wanted: dict[str, Any], fatal: list[int]) -> dict[str, Any]:
+        """Kill the command at each of the points in turn, then run it to its end."""
+        began = time.monotonic()
+        self.restore()
+        killed = [self.child(command, at) == -signal.SIGKILL for at in fatal]
+        found, _ = self.through(command)
+        return {"at": fatal, "killed": killed, "differences": kit.differences(found, wanted),"s":time.monotonic()-began}
+
+    def control(self, scenario: Scenario, wanted: dict[str, Any], fatal: list[int]) -> int | None:
+        """The first point after which the second run does harm when nothing recovers."""
+
+        def careless(root: Path) -> None:
+            scenario.without_recovery(root)
+            scenario.command(root)
+
+        for at in fatal[::-1]:
+            self.restore()
+            self.child(scenario.command, at)
+            try:
+                found, _ = self.through(careless)
+            except ChildFailed:
+                return at
+            if kit.differences(found, wanted):
+                return at
+        return None
+
+    def restore(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(self.template, self.root, symlinks=True)
+
+    def through(self, command: Command) -> tuple[dict[str, Any], list[str]]:
+        """Run a command to its end; what stands then, and the points that it passed."""
+        told = self.folder / "told.json"
+
+        def tell(root: Path) -> None:
+            points = watched
+            command(root)
+            names = list(points.names)
+            told.write_text(json.dumps([kit.picture(root), names]), encoding="utf-8")
+
+        watched = Points(self.root, None)
+        self.child(tell, watched=watched)
+        found, names = json.loads(told.read_text(encoding="utf-8"))
+        return found, names
+
+    def child(
+        self, command: Command, fatal: int | None = None, watched: Points | None = None
+    ) -> int:
+        """Fork, run a command, and wait; the exit code, or minus the signal."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                points = watched or Points(self.root, fatal)
+                points.watch()
+                command(self.root)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code > 0:
+            raise ChildFailed(self.log.read_text(encoding="utf-8")[-6000:])
+        return code
+
+
+class ChildFailed(Exception):
+    """A command that nobody killed did not end well."""
+
+
+def spread(chance: random.Random, points: int, cases: int) -> list[int]:
+    """The first point, the last, and one at random out of each part in between."""
+    cases = min(cases, points)
+    edges = [1 + round(i * (points - 2) / (cases - 2)) for i in range(cases - 1)]
+    inner = [chance.randint(low, max(low, high - 1)) for low, high in zip(edges, edges[1:], strict=False)]
+    return sorted({1, *inner, points})
+
+
+def main(folder: Path, names: list[str]) -> None:
+    from tests.promises import scenarios
+
+    warm = folder / "warm"
+    scenarios.warm(warm)
+    driver = Driver(folder)
+    for scenario in scenarios.ALL:
+        if not names or scenario.name in names:
+            result = driver.run(scenario)
+            (folder / f"{scenario.name}.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

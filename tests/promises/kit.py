@@ -1,0 +1,232 @@
+"""Small workspaces, and what stands in one as plain data that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perdure.records import to_json
+
+MODEL = "small"
+FEATURES = ("a", "b", "colour")
+REPLAY = '["replay"]'
+
+_CONFIG = """\
+[model]
+name = "small"
+parameters = {{ hidden = [8] }}
+
+[data]
+target = "kind"
+task = "classification"
+
+[training]
+strategies = {strategies}
+epochs = 2
+batch_size = 16
+learning_rate = 0.05
+device = "cpu"
+
+[gates]
+floor = {floor}
+new_margin = false
+past_margin = false
+
+[promotion]
+mode = "{mode}"
+"""
+
+
+def table(number: int, rows: int = 60, *, labels: tuple[str, str] = ("no", "yes")) -> str:
+    """Experience `number` as CSV: two numbers and a category; a few numbers are missing."""
+    rng = np.random.default_rng(number)
+    a, b = rng.normal(0, 2, rows), rng.normal(0, 1, rows)
+    colour = rng.choice(["red", "green"], rows)
+    kind = np.array(labels)[(a + b * np.cos(number) + (colour == "red") > 0).astype(int)]
+    lines = [
+        f"{'' if i % 17 == 5 else f'{a[i]:.4f}'},{b[i]:.4f},{colour[i]},{kind[i]}"
+        for i in range(rows)
+    ]
+    return "\n".join(["a,b,colour,kind", *lines]) + "\n"
+
+
+def turned(number: int, rows: int = 60) -> str:
+    """The same with its labels turned round."""
+    return table(number, rows, labels=("yes", "no"))
+
+
+def configure(
+    root: Path,
+    *,
+    strategies: str = '[{ name = "replay", size = 40 }]',
+    floor: str = "false",
+    mode: str = "automatic",
+) -> None:
+    """Write a configuration with a model that trains in no time, and commit it."""
+    text = _CONFIG.format(strategies=strategies, floor=floor, mode=mode)
+    (root / "perdure.toml").write_text(text, encoding="utf-8")
+    git(root, "commit", "--quiet", "--allow-empty", "--all", "-m", "test: a small model")
+
+
+def make(root: Path, **settings: str) -> Path:
+    """A workspace with one experience of 120 rows, pending."""
+    from perdure.flows.initialise import initialise
+
+    first = root.parent / f"{root.name}-first.csv"
+    first.write_text(table(1, 120), encoding="utf-8")
+    initialise(root, first, "kind", name=MODEL)
+    configure(root, **settings)
+    return root
+
+
+def arrive(root: Path, name: str, text: str) -> Path:
+    """Put a file into the inbox."""
+    path = root / "inbox" / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def ingest(root: Path, *texts: str) -> list[str]:
+    """Ingest tables through the inbox, one after the other; their experiences' ids."""
+    from perdure.flows.ingest import ingest as flow
+
+    found = []
+    for text in texts:
+        arrive(root, f"{hashlib.sha256(text.encode()).hexdigest()[:8]}.csv", text)
+        found += [str(one.experience) for one in flow.fn(str(root)).files]
+    return found
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says; identity included, as a machine of CI may have none."""
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    return subprocess.run(
+        ["git", "-C", str(root), *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def learner(version: Any) -> dict[str, Any]:
+    """What makes two learners the same."""
+    return {
+        "weights": version.weights_sha256,
+        "state": version.state_sha256,
+        "cursor": list(version.cursor),
+    }
+
+
+def learners(root: Path) -> list[dict[str, Any]]:
+    """Champion and challenger."""
+    now = registry(root).read()
+    return [learner(one) for one in (now.champion, now.challenger)]
+
+
+def registry(root: Path) -> Any:
+    """The workspace's registry."""
+    from perdure import config
+    from perdure.tasks.registry import Registry
+
+    return Registry(config.read(root))
+
+
+def picture(root: Path) -> dict[str, Any]:
+    """Everything that stands in a workspace but times, authors, and git's own hashes."""
+    from perdure import config
+    from perdure.flows.pending import pending
+    from perdure.tasks import data_versions, experiences
+    from perdure.tasks.registry import Registry, codec
+
+    ws = config.read(root)
+    found = Registry(ws)
+    now = found.read()
+    client = found.client
+    tags = dict(client.call("get_registered_model", MODEL).tags) if now.challenger else {}
+    experiment = client.call("get_experiment_by_name", MODEL)
+    runs = client.call("search_runs", [experiment.experiment_id]) if experiment else []
+    return {
+        "versions": [
+            {**to_json(v), "run_id": None, "created_at": None, "code": None, "data": v.data.dvc}
+            for v in found.versions()
+        ],
+        "aliases": {
+            "champion": now.champion and now.champion.version,
+            "challenger": now.challenger and now.challenger.version,
+        },
+        "held": {one.id: list(one.reasons) for one in now.held.values()},
+        "history": [
+            {name: value for name, value in to_json(event).items() if name not in {"at", "by"}}
+            for event in found.history()
+        ],
+        "intent": sorted(tag for tag in tags if tag.startswith(codec.INTENT)),
+        "events": tags.get(codec.EVENTS),
+        "runs": sorted(
+            (run.data.tags["mlflow.runName"], run.info.status)
+            for run in runs
+            if run.info.status != "KILLED"
+        ),
+        "experiences": [
+            [e.id, e.sha256, e.rows, e.source] for e in experiences.list_experiences(ws)
+        ],
+        "files": _digests(ws.data),
+        "quarantined": [[q.file, q.reason, q.rows] for q in experiences.list_quarantined(ws)],
+        "pending": [e.id for e in pending(ws, now)],
+        "inbox": sorted(path.name for path in ws.inbox.iterdir()),
+        "versioned": _versioned(root, str(data_versions.revision(ws))),
+        "tree": [line for line in git(root, "ls-tree", "-r", "HEAD").splitlines() if "data.dvc" not in line],
+        "changed": git(root, "status", "--porcelain").splitlines(),
+        "left": _left(ws.state),
+    }
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Every file's digest; of the quarantine's records, which have a time, only the name."""
+    return {
+        str(path.relative_to(folder)): ""
+        if path.name == "record.json"
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _left(state: Path) -> list[str]:
+    """What a command that was killed may leave behind, and the next one must not."""
+    notes = [*state.glob("locks/*.json"), *state.glob("ingesting.json")]
+    scratch = [*state.glob("tmp/*"), *state.glob("scratch/*"), *state.glob("versions/.*")]
+    return sorted(str(path.relative_to(state)) for path in notes + scratch)
+
+
+def _versioned(root: Path, revision: str) -> dict[str, str]:
+    """What `data.dvc` names, as DVC's remote has it; every file of it must be there.
+
+    The digest of a quarantine's record is left out: it has a time.
+    """
+    remote = root / ".perdure" / "dvc-remote" / "files" / "md5"
+    listing = json.loads((remote / revision[:2] / revision[2:]).read_bytes())
+    for entry in listing:
+        content = (remote / entry["md5"][:2] / entry["md5"][2:]).read_bytes()
+        assert hashlib.md5(content).hexdigest() == entry["md5"]
+    return {
+        entry["relpath"]: "" if entry["relpath"].endswith("record.json") else entry["md5"]
+        for entry in listing
+    }
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Where two pictures differ."""
+    return [
+        f"{key}: {_short(found[key])} instead of {_short(wanted[key])}"
+        for key in wanted
+        if found[key] != wanted[key]
+    ]
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)[:1500]

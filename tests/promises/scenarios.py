@@ -1,0 +1,107 @@
+"""The commands that promise 3 kills, each with the workspace that it works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perdure.flows import ingest as ingesting
+from perdure.flows import inspect
+from perdure.flows.ingest import ingest
+from perdure.flows.promote import promote
+from perdure.flows.retrain import retrain
+from perdure.flows.rollback import rollback
+from perdure.tasks.registry.changes import Changes
+from perdure.tasks.registry.versions import Versions
+from tests.promises import kit
+from tests.promises.killing import Scenario
+
+BAD = kit.table(5).replace("a,b,", "a,c,")
+"""A column that the schema does not know."""
+
+
+def warm(root: Path) -> None:
+    """Do everything once, so that each child finds every module imported."""
+    kit.make(root)
+    kit.ingest(root, kit.table(2), BAD)
+    retrain.fn(str(root))
+    rollback.fn(str(root))
+    promote.fn(str(root), version=2)
+    inspect.status(str(root))
+    kit.picture(root)
+
+
+def _files_arrived(root: Path) -> None:
+    kit.make(root)
+    kit.arrive(root, "one.csv", kit.table(2))
+    kit.arrive(root, "three.csv", kit.table(3).replace("green", "violet", 1))
+    kit.arrive(root, "two.csv", BAD)
+
+
+def _pending(root: Path) -> None:
+    """One version is champion; one experience will pass, and the last will be refused."""
+    kit.make(root)
+    retrain.fn(str(root))
+    kit.configure(root, floor="0.5")
+    kit.ingest(root, kit.table(2), kit.turned(3, 240))
+
+
+def _three_versions(root: Path) -> None:
+    kit.make(root)
+    kit.ingest(root, kit.table(2), kit.table(3))
+    retrain.fn(str(root))
+
+
+def _waiting(root: Path) -> None:
+    """The second version passed, and waits for a person."""
+    kit.make(root, mode="manual")
+    kit.ingest(root, kit.table(2))
+    retrain.fn(str(root))
+    promote.fn(str(root), version=1)
+
+
+def _nobody_recovers(_root: Path) -> None:
+    Changes.recover = lambda _self: None  # type: ignore[method-assign]
+
+
+def _nobody_finishes(_root: Path) -> None:
+    ingesting.finish = lambda _ws: None
+
+
+def _nobody_finds(_root: Path) -> None:
+    Versions.find = lambda _self, _key: None  # type: ignore[method-assign]
+
+
+ALL = (
+    Scenario(
+        "ingest",
+        _files_arrived,
+        lambda root: ignore(ingest.fn(str(root))),
+        _nobody_finishes,
+        cases=20,
+    ),
+    Scenario(
+        "retrain",
+        _pending,
+        lambda root: ignore(retrain.fn(str(root))),
+        _nobody_finds,
+        cases=20,
+    ),
+    Scenario(
+        "promote",
+        _waiting,
+        lambda root: ignore(promote.fn(str(root), version=2, reason="looks good")),
+        _nobody_recovers,
+        cases=16,
+    ),
+    Scenario(
+        "rollback",
+        _three_versions,
+        lambda root: ignore(rollback.fn(str(root), to=1, reason="complaints")),
+        _nobody_recovers,
+        cases=16,
+    ),
+)
+
+
+def ignore(_result: object) -> None:
+    """A command's result is not looked at: only what stands afterwards."""

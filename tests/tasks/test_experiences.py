@@ -1,0 +1,287 @@
+"""The data folder: whole files, in order, told apart by content; and the quarantine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perdure.config import Workspace, parse
+from perdure.errors import Corrupt, Fault, UsageError
+from perdure.records import Quarantined
+from perdure.tasks import experiences
+from perdure.tasks.tables.content import content_sha256
+
+FRAME = pd.DataFrame(
+    {
+        "n": [1.5, np.nan, -0.25],
+        "c": pd.Series(["N", None, "Ö\n"], dtype=object),
+        "y": [0, 1, 1],
+    }
+)
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    text = '[model]\nname = "m"\n[data]\ntarget = "y"\ntask = "classification"\n'
+    root = tmp_path / "ws"
+    root.mkdir()
+    return Workspace(root, parse(text))
+
+
+def add(ws: Workspace, number: int, frame: pd.DataFrame = FRAME) -> str:
+    sha256 = content_sha256(frame)
+    return experiences.write_experience(ws, number, frame, sha256, "jan.csv", "5c4e").id
+
+
+def test_what_is_written_is_what_is_read(ws: Workspace) -> None:
+    added = add(ws, 1)
+    (found,) = experiences.list_experiences(ws)
+    assert found.id == added == f"000001-{found.sha256[:8]}"
+    assert (found.number, found.rows, found.source) == (1, 3, "jan.csv")
+    assert found.path == ws.experiences / f"{added}.parquet"
+    frame = experiences.read_experience(ws, added, content_sha256)
+    pd.testing.assert_frame_equal(frame, FRAME)
+    assert frame["c"].dtype == object
+    assert frame["c"][1] is None
+
+
+@pytest.mark.parametrize("labels", [[True, False, True], ["a", "b", "a"], [0.5, 1.5, 2.5]])
+def test_labels_keep_their_type(ws: Workspace, labels: list[object]) -> None:
+    frame = FRAME.assign(y=pd.Series(labels, dtype=object).infer_objects())
+    if isinstance(labels[0], str):
+        frame["y"] = pd.Series(labels, dtype=object)
+    added = add(ws, 1, frame)
+    pd.testing.assert_frame_equal(experiences.read_experience(ws, added, content_sha256), frame)
+
+
+def test_the_same_arguments_give_the_same_bytes(ws: Workspace) -> None:
+    path = ws.experiences / f"{add(ws, 1)}.parquet"
+    before = path.read_bytes()
+    path.unlink()
+    add(ws, 1)
+    assert path.read_bytes() == before
+
+
+def test_they_are_listed_in_order_and_found_by_content(ws: Workspace) -> None:
+    assert experiences.list_experiences(ws) == ()
+    frames = {n: FRAME.assign(n=float(n)) for n in (2, 10, 1, 1_000_000)}
+    for number, frame in frames.items():
+        add(ws, number, frame)
+    (ws.experiences / ".DS_Store").touch()
+    (ws.experiences / "000003-abc.parquet.tmp").touch()
+    known = experiences.list_experiences(ws)
+    assert [e.number for e in known] == [1, 2, 10, 1_000_000]
+    assert experiences.next_number(known) == 1_000_001
+    assert experiences.next_number(()) == 1
+    assert experiences.find(known, content_sha256(frames[10])) == known[2]
+    assert experiences.find(known, "0" * 64) is None
+
+
+def test_the_same_number_twice_is_refused(ws: Workspace) -> None:
+    add(ws, 1)
+    add(ws, 1, FRAME.assign(n=1.0))
+    with pytest.raises(Corrupt, match="have the number 1"):
+        experiences.list_experiences(ws)
+
+
+def test_damage_is_noticed(ws: Workspace) -> None:
+    added = add(ws, 1)
+    path = ws.experiences / f"{added}.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Corrupt, match="damaged"):
+        experiences.list_experiences(ws)
+    # A change that leaves the file readable: other rows under the same name and metadata.
+    path.unlink()
+    other = FRAME.assign(n=0.0)
+    experiences.write_experience(ws, 1, other, content_sha256(FRAME), "jan.csv", "5c4e")
+    assert len(experiences.list_experiences(ws)) == 1
+    with pytest.raises(Corrupt, match="sha256"):
+        experiences.read_experience(ws, added, content_sha256)
+    path.rename(ws.experiences / "000001-00000000.parquet")
+    with pytest.raises(Corrupt, match="damaged"):
+        experiences.list_experiences(ws)
+
+
+@pytest.mark.parametrize("unknown", ["000009-00000000", "../../secret", "", "x" * 400])
+def test_unknown_experiences_are_told(ws: Workspace, unknown: str) -> None:
+    with pytest.raises(UsageError, match="no experience"):
+        experiences.read_experience(ws, unknown, content_sha256)
+
+
+def test_a_failed_write_leaves_nothing(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Fault, match="No space left"):
+        add(ws, 1)
+    assert experiences.list_experiences(ws) == ()
+    assert list((ws.state / "tmp").iterdir()) == []
+
+
+def test_killed_while_writing_the_file_is_whole_or_not_there(ws: Workspace) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "import pandas as pd\n"
+        "from perdure.config import Workspace, parse\n"
+        "from perdure.tasks import experiences\n"
+        "ws = Workspace(Path(sys.argv[1]), parse(sys.argv[2]))\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "experiences.write_experience(ws, 1, pd.DataFrame({'y': [0]}), '0' * 64, 's', 'h')\n"
+    )
+    config = '[model]\nname="m"\n[data]\ntarget="y"\ntask="classification"'
+    done = subprocess.run([sys.executable, "-c", script, str(ws.root), config], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert experiences.list_experiences(ws) == ()
+    add(ws, 1)
+    assert len(experiences.list_experiences(ws)) == 1
+
+
+def test_what_is_being_added_is_not_committed(ws: Workspace) -> None:
+    one, two = add(ws, 1), add(ws, 2, FRAME.assign(n=1.0))
+    assert experiences.unfinished(ws) is None
+    experiences.begin(ws, [two, "000003-00000000"])
+    assert experiences.unfinished(ws) == (two, "000003-00000000")
+    assert [e.id for e in experiences.committed(ws)] == [one]
+    experiences.done(ws)
+    experiences.done(ws)
+    assert [e.id for e in experiences.committed(ws)] == [one, two]
+    experiences.begin(ws, [])
+    assert experiences.unfinished(ws) == ()
+    (ws.state / "ingesting.json").write_text("{")
+    with pytest.raises(Corrupt):
+        experiences.committed(ws)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_a_whole_file_goes_to_quarantine(ws: Workspace) -> None:
+    path = ws.root / "Bad file.csv"
+    path.write_bytes(b"a;b\n\xff\n")
+    record = experiences.quarantine(ws, path, ["first reason", "second"])
+    assert (record.file, record.reason, record.rows) == ("Bad file.csv", "first reason", 0)
+    assert record.folder is not None
+    folder = ws.root / record.folder
+    assert folder.parent == ws.quarantine
+    assert (folder / "original.csv").read_bytes() == path.read_bytes()
+    assert read_csv(folder / "reasons.csv") == [
+        ["row", "column", "value", "reason"],
+        ["", "", "", "first reason"],
+        ["", "", "", "second"],
+    ]
+    facts = json.loads((folder / "record.json").read_text())
+    assert facts["reasons"] == ["first reason", "second"]
+    assert facts["whole"] is True
+    # What was found in its rows comes after why it is refused whole.
+    findings = pd.DataFrame(
+        {"row": [2], "column": ["a"], "value": [None], "reason": ["a is missing"]}
+    )
+    both = experiences.quarantine(ws, path, ["half the rows"], findings)
+    assert both.folder is not None
+    assert read_csv(ws.root / both.folder / "reasons.csv")[1:] == [
+        ["", "", "", "half the rows"],
+        ["2", "a", "", "a is missing"],
+    ]
+    shutil.rmtree(ws.root / both.folder)
+    assert folder.name == f"{facts['sha256'][:8]}-Bad_file.csv"
+    assert experiences.list_quarantined(ws) == (record,)
+    assert path.exists()
+
+
+def test_refused_rows_go_to_quarantine(ws: Workspace) -> None:
+    path = ws.root / "reasons.csv"
+    path.write_text("a,b\n1,x\nabc,y\n")
+    bad = pd.DataFrame({"a": ["abc"], "b": ["y"]}, index=pd.Index([2], name="row"))
+    refused = pd.DataFrame(
+        {"row": [2], "column": ["a"], "value": ["abc"], "reason": ["a = 'abc' is not a number"]}
+    )
+    record = experiences.quarantine(ws, path, ["1 row"], refused, bad)
+    assert record.rows == 1
+    assert record.folder is not None
+    folder = ws.root / record.folder
+    assert read_csv(folder / "rows.csv") == [["row", "a", "b"], ["2", "abc", "y"]]
+    assert read_csv(folder / "reasons.csv")[1] == ["2", "a", "abc", "a = 'abc' is not a number"]
+    assert sorted(p.name for p in folder.iterdir()) == ["reasons.csv", "record.json", "rows.csv"]
+
+
+def test_the_same_refusal_twice_is_one(ws: Workspace) -> None:
+    path = ws.root / "bad.csv"
+    path.write_text("x")
+    first = experiences.quarantine(ws, path, ["reason"])
+    assert experiences.quarantine(ws, path, ["reason"]) == first
+    renamed = path.rename(ws.root / "again.csv")
+    assert experiences.quarantine(ws, renamed, ["reason"]) == first
+    # For another reason it is another refusal, and nothing is overwritten.
+    renamed.rename(path)
+    second = experiences.quarantine(ws, path, ["another"])
+    assert second.folder != first.folder
+    path.write_text("y")
+    experiences.quarantine(ws, path, ["reason"])
+    records = experiences.list_quarantined(ws)
+    assert len(records) == 3
+    assert records[:2] == (first, second)
+    assert all(isinstance(record, Quarantined) for record in records)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "...", ".hidden", "-rf", "a\nb.csv", "a\tb\x1b[31m.csv", "é" * 100 + ".csv",
+     "x" * 250 + ".csv", "数据.csv", "a b;$(c).csv", "record.json", "CON.csv", "x.csv" + "y" * 200,
+     os.fsdecode(b"\xff\xfe.csv")],
+)  # fmt: skip
+def test_names_do_no_harm(ws: Workspace, name: str) -> None:
+    safe = experiences.safe_name(name)
+    assert 0 < len(safe) <= 80
+    assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert safe[0] not in ".-"
+    (ws.root / "inbox").mkdir()
+    path = ws.root / "inbox" / name
+    if name not in ("..", "..."):
+        path.write_text("x")
+    record = experiences.quarantine(ws, path, ["reason"])
+    assert record.folder is not None
+    assert (ws.root / record.folder).parent == ws.quarantine
+    assert record.file.isprintable()
+    assert record.file.encode()
+    assert experiences.list_quarantined(ws) == (record,)
+    assert list((ws.state / "tmp").iterdir()) == []
+
+
+def test_links_and_folders_are_not_moved_or_followed_into(ws: Workspace) -> None:
+    outside = ws.root.parent / "outside.csv"
+    outside.write_text("precious")
+    folder = ws.root.parent / "folder"
+    (folder / "deep").mkdir(parents=True)
+    for name, target in {"link.csv": outside, "dir.csv": folder, "none.csv": folder / "0"}.items():
+        (ws.root / name).symlink_to(target)
+        experiences.quarantine(ws, ws.root / name, ["reason"])
+    assert outside.read_text() == "precious"
+    assert (folder / "deep").is_dir()
+    kept = sorted(p.name for p in ws.quarantine.glob("*/original*"))
+    assert kept == ["original.csv"]
+    assert not any(p.is_symlink() for p in ws.quarantine.rglob("*"))
+    assert len(experiences.list_quarantined(ws)) == 3
+
+
+def test_a_damaged_record_is_told(ws: Workspace) -> None:
+    path = ws.root / "bad.csv"
+    path.write_text("x")
+    record = experiences.quarantine(ws, path, ["reason"])
+    assert record.folder is not None
+    (ws.root / record.folder / "record.json").write_text("{}")
+    with pytest.raises(Corrupt, match=r"record\.json"):
+        experiences.list_quarantined(ws)

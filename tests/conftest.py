@@ -14,6 +14,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, and none too slow: a test must not depend on the machine's load.
+settings.register_profile(
+    "perdure", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("perdure")
 
 _HOME = Path(tempfile.mkdtemp(prefix="perdure-tests-"))
 # Registered first, so done last: after the temporary servers have ended.

@@ -12,8 +12,8 @@ _TEMPLATE = """\
 
 [model]
 name = {name}            # the registered model in MLflow
-factory = "mlp"          # built-in, "package.module:function" or "models/mine.py:function"
-parameters = {{ hidden = [128, 128] }}
+# factory = "mlp"        # built-in, "package.module:function" or "models/mine.py:function"
+# parameters = {{ hidden = [64, 64], dropout = 0.0 }}
 
 [data]
 target = {target}

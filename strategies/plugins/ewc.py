@@ -2,56 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from perdure.strategies.fisher import Tensors, fisher
 from perdure.strategies.plugins.base import SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.state import State, on_cpu
-
-Tensors = dict[str, Tensor]
-
-_CHUNK_VALUES = 2**23
-"""Gradient values held at once (32 MiB of float32), whatever the size of the model."""
-
-
-def fisher(
-    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
-) -> Tensors:
-    """Diagonal of the empirical Fisher information, from one gradient per row.
-
-    F_i = 1/N Σ_n (∂ℓ(f(x_n), y_n) / ∂θ_i)², the model in evaluation mode.
-
-    Args:
-        model: Its training mode is as before afterwards.
-        loss: Of outputs (rows, outputs) and targets, mean over the rows.
-        x: (rows, ...).
-        y: (rows, ...).
-
-    Returns:
-        By parameter name, in the order of `named_parameters`, each shaped as its parameter.
-    """
-    parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-    fixed = {n: b.detach() for n, b in model.named_buffers()}
-
-    def row_loss(weights: Tensors, x_row: Tensor, y_row: Tensor) -> Tensor:
-        outputs = torch.func.functional_call(model, (weights, fixed), (x_row.unsqueeze(0),))
-        return loss(outputs, y_row.unsqueeze(0))
-
-    gradients = torch.func.vmap(torch.func.grad(row_loss), in_dims=(None, 0, 0))
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    chunk = max(1, _CHUNK_VALUES // max(1, sum(p.numel() for p in parameters.values())))
-    was_training = model.training
-    model.eval()
-    try:
-        for x_part, y_part in zip(torch.split(x, chunk), torch.split(y, chunk), strict=True):
-            for name, gradient in gradients(parameters, x_part, y_part).items():
-                total[name] += gradient.square().sum(dim=0)
-    finally:
-        model.train(was_training)
-    return {name: value / len(x) for name, value in total.items()}
 
 
 class Ewc(SupervisedPlugin):  # type: ignore[misc]

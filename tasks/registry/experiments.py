@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perdure.config import Workspace
+from perdure.errors import Fault
 from perdure.tasks.registry.client import Client
 
 
@@ -39,6 +40,12 @@ class Experiments:
         if self._artifacts is not None:
             folder = "history" if name == self.history else "learning"
             location = (self._artifacts / folder).as_uri()
-        made: str = self.client.call("create_experiment", name, artifact_location=location)
+        try:
+            made: str = self.client.call("create_experiment", name, artifact_location=location)
+        except Fault:
+            # Perhaps another process made it in this moment.
+            if (there := self.find(name)) is None:
+                raise
+            return there
         self._ids[name] = made
         return made

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from perdure.strategies.plugins.ewc import Ewc, fisher
+from perdure.strategies.fisher import _by_layers, _by_rows, _layers_suffice, fisher
+from perdure.strategies.modules import Network
+from perdure.strategies.plugins.ewc import Ewc
 from perdure.strategies.state import State
-from tests.strategies.small import config_of, learn, learned
+from tests.strategies.small import config_of, learn, learned, spec_of
 
 
 def test_fisher_of_a_logistic_model_is_that_of_its_formula() -> None:
@@ -37,7 +39,7 @@ def test_fisher_does_not_depend_on_the_chunks_or_the_order(monkeypatch: pytest.M
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1)).double()
     x, y = torch.randn(50, 4).double(), torch.randn(50, 1).double()
     whole = fisher(model, nn.MSELoss(), x, y)
-    monkeypatch.setattr("perdure.strategies.plugins.ewc._CHUNK_VALUES", 49 * 3)
+    monkeypatch.setattr("perdure.strategies.fisher._CHUNK_ROWS", 7)
     order = torch.randperm(50)
     parts = fisher(model, nn.MSELoss(), x[order], y[order])
     assert model.training
@@ -45,6 +47,88 @@ def test_fisher_does_not_depend_on_the_chunks_or_the_order(monkeypatch: pytest.M
     for name, value in whole.items():
         assert value.sum() > 0
         torch.testing.assert_close(parts[name], value)
+
+
+class Tied(nn.Module):
+    """Uses a layer's weight behind the layer's back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        return torch.tanh(hidden) @ self.layer.weight
+
+
+class Twice(Tied):
+    """Calls a layer twice."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(torch.tanh(self.layer(x)))
+        return hidden
+
+
+def frozen() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].requires_grad_(False)
+    return model
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "by_layers"),
+    [
+        (lambda: nn.Linear(4, 4, bias=False), True),
+        (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), True),
+        # The output that the hook saw is overwritten: the trial on two rows notices.
+        (lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 4)), False),
+        (Tied, False),
+        (Twice, False),
+        (frozen, False),
+        (normed, False),
+    ],
+)
+def test_the_short_way_is_taken_only_where_it_is_right(make: Any, by_layers: bool) -> None:
+    torch.manual_seed(0)
+    model = make().double()
+    x, y = torch.randn(30, 4).double(), torch.randint(0, 4, (30,))
+    assert _layers_suffice(model.eval(), nn.CrossEntropyLoss(), x[:2], y[:2]) == by_layers
+    found = fisher(model.train(), nn.CrossEntropyLoss(), x, y)
+    loss = nn.CrossEntropyLoss()
+    expected = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
+    for row in range(30):  # one backward pass for each row
+        value = loss(model(x[row : row + 1]), y[row : row + 1])
+        for name, g in zip(
+            expected, torch.autograd.grad(value, [model.get_parameter(n) for n in expected]),
+            strict=True,
+        ):  # fmt: skip
+            expected[name] += g.square() / 30
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_both_ways_agree_on_embeddings_and_an_unseen_category_has_no_importance() -> None:
+    torch.manual_seed(0)
+    spec = spec_of()
+    network = Network(spec, nn.Linear(Network.inputs(spec), 2)).eval()
+    x = torch.randn(40, 5)
+    x[:, 4] = torch.randint(0, 4, (40,))
+    y = torch.randint(0, 2, (40,))
+    assert _layers_suffice(network, nn.CrossEntropyLoss(), x[:2], y[:2])
+    one = _by_layers(network, nn.CrossEntropyLoss(), x, y)
+    other = _by_rows(network, nn.CrossEntropyLoss(), x, y)
+    assert one.keys() == other.keys() == dict(network.named_parameters()).keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name])
+    importance = one["embeddings.0.weight"].sum(dim=1)
+    assert importance[1] == 0
+    assert (importance[[0, 2, 3]] > 0).all()
 
 
 @settings(max_examples=25, deadline=None)

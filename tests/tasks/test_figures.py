@@ -17,7 +17,9 @@ from perdure.tasks import figures
 
 def some(count: int, metric: str = "accuracy") -> Matrix:
     values = tuple(
-        tuple(0.5 + (row + column) / (4 * count) if column <= row else None for column in range(count))
+        tuple(
+            0.5 + (row + column) / (4 * count) if column <= row else None for column in range(count)
+        )
         for row in range(count)
     )
     return Matrix(metric, tuple(f"{n:06d}-1a2b3c4d" for n in range(count)), values)

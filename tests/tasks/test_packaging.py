@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from version_kit import SPEC, columns, evaluation, frame, module, version_folder
+from version_kit import SPEC, columns, evaluation, frame, module, version_folder, workspace
 
 from perdure import manifest
 from perdure.errors import ConfigError, Corrupt
 from perdure.records import to_json
 from perdure.strategies import archive, graph
 from perdure.strategies.features import encode
-from perdure.tasks import packaging
+from perdure.strategies.learner import Learner
+from perdure.tasks import packaging, serving
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,21 @@ def test_the_graph_says_what_the_module_says(folder: Path, rows: int) -> None:
         found = graph.load(folder / "model.pt2")(raw)
     assert expected.shape == (rows, 2)
     assert torch.equal(expected, found)
+
+
+def test_a_learner_is_packaged_and_served_as_it_is(tmp_path: Path) -> None:
+    spaces, rows = workspace(tmp_path), frame(200)
+    learner = Learner.new(SPEC, spaces.config, tmp_path, columns(rows), rows["kind"].to_numpy())
+    learner.save(tmp_path / "saved")
+    folder = packaging.package(spaces, tmp_path / "saved", rows, evaluation(), tmp_path / "version")
+    manifest.verify(folder)
+    again = Learner.load(folder / packaging.LEARNER, spaces.config, tmp_path)
+    assert (again.weights_sha256, again.state_sha256) == (
+        learner.weights_sha256,
+        learner.state_sha256,
+    )
+    found = serving.Model(folder).predict(rows, {"probabilities": True})
+    np.testing.assert_allclose(found, learner.predict(columns(rows)), rtol=1e-6, atol=1e-7)
 
 
 def test_a_model_that_depends_on_the_number_of_rows_is_refused(tmp_path: Path) -> None:
@@ -192,6 +210,4 @@ def test_rubbish_is_no_archive(tmp_path: Path) -> None:
 
 
 def _copy(folder: Path, target: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(folder, target))

@@ -100,8 +100,13 @@ def state(registry: Registry) -> dict[str, Any]:
         "versions": [plain(version) for version in registry.versions()],
         "tags": dict(tags),
         "history": registry.history(),
-        "runs": sorted((r.info.run_name, r.info.status, r.data.tags[codec.PREFIX + "seq"]) for r in runs or ()),
-        "descriptions": [registry.client.call("get_model_version", registry.name, str(n)).description for n in (1, 2, 3)],
+        "runs": sorted(
+            (r.info.run_name, r.info.status, r.data.tags[codec.PREFIX + "seq"]) for r in runs or ()
+        ),
+        "descriptions": [
+            registry.client.call("get_model_version", registry.name, str(n)).description
+            for n in (1, 2, 3)
+        ],
     }
 
 
@@ -152,9 +157,12 @@ def test_the_quick_look_and_mlflow_agree(
     quickly = registry.read()
     asked: list[str] = []
     original = registry.client.call
-    monkeypatch.setattr(
-        registry.client, "call", lambda name, *a, **k: (asked.append(name), original(name, *a, **k))[1]
-    )
+
+    def call(name: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(registry.client, "call", call)
     assert registry.read() == quickly
     assert asked == [], "MLflow was asked, though its file can be read"
     monkeypatch.setattr("perdure.tasks.registry.quick.REVISIONS", frozenset({"another"}))
@@ -296,9 +304,7 @@ def test_an_unknown_version_changes_nothing(registry: Registry) -> None:
     assert state(registry) == before
 
 
-def test_what_was_written_is_read_back(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_written_is_read_back(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     original = registry.client.call
 
     def deaf(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -340,7 +346,9 @@ def test_a_verdict_later(registry: Registry) -> None:
     assert "✗ `floor`" in description
 
 
-def test_a_long_history_keeps_its_order(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_keeps_its_order(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("perdure.tasks.registry.history.PAGE", 4)
     for turn in range(6):
         # All in the same second, and some before: time is not what orders them.

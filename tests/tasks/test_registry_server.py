@@ -114,7 +114,7 @@ def test_over_a_server(server: Server, tmp_path: Path) -> None:
     assert (there / "model.pt2").stat().st_mtime_ns == stamp, "fetched once"
     (there / "model.pt2").write_bytes(b"spoilt")
     assert (registry.download(version) / "model.pt2").stat().st_size > 1000, "fetched anew"
-    stored = [path for path in (tmp_path / "stored").rglob("learner.json")]
+    stored = list((tmp_path / "stored").rglob("learner.json"))
     assert len(stored) == 1
     stored[0].write_text("changed in the store")
     (there / "model.pt2").write_bytes(b"spoilt")

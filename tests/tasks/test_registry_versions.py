@@ -37,18 +37,28 @@ def folder(root: Path) -> Path:
 
 @pytest.fixture
 def registry(root: Path, request: pytest.FixtureRequest) -> Registry:
-    return Registry(workspace(root, request.node.name))
+    return Registry(workspace(root, request.node.name.translate(str.maketrans("[]/.", "    "))))
 
 
 def test_a_version_says_all_that_it_was_registered_with(registry: Registry, folder: Path) -> None:
     cursor = tuple(f"{number:06d}-{number:08x}" for number in range(1000))
     version = register(
-        registry, folder, cursor=cursor, parent=7, code="e" * 40, verdict=YES, data=DataRevision(None, "f" * 32)
+        registry,
+        folder,
+        cursor=cursor,
+        parent=7,
+        code="e" * 40,
+        verdict=YES,
+        data=DataRevision(None, "f" * 32),
     )
     assert version == registry.version(1) == registry.find("a" * 64)
     assert registry.versions() == (version,)
     assert version.cursor == cursor
-    assert (version.parent, version.code, version.data) == (7, "e" * 40, DataRevision(None, "f" * 32))
+    assert (version.parent, version.code, version.data) == (
+        7,
+        "e" * 40,
+        DataRevision(None, "f" * 32),
+    )
     assert (version.verdict, version.reasons, version.replaced) == ("passed", (), None)
     assert version.strategy == ("ewc", "replay")
     assert version.experience == EXPERIENCE
@@ -112,7 +122,9 @@ def test_killed_anywhere_a_version_is_registered_once(
         assert version.version == 1
         # Whatever was begun has an end, and one run alone made the version.
         found = runs(again)
-        assert {run.info.run_id for run in found if run.info.status == "FINISHED"} == {version.run_id}
+        assert {run.info.run_id for run in found if run.info.status == "FINISHED"} == {
+            version.run_id
+        }
         assert all(run.info.status in {"FINISHED", "KILLED"} for run in found)
         orphans += len(found) - 1
         if not killed:
@@ -160,7 +172,9 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
         "backward_transfer": -0.05,
     }
     assert {name: run.data.metrics[name] for name in expected} == expected
-    logged = {item.path for item in registry.client.call("list_artifacts", version.run_id, "figures")}
+    logged = {
+        item.path for item in registry.client.call("list_artifacts", version.run_id, "figures")
+    }
     assert logged == {"figures/matrix.png", "figures/training.png"}
     description = registry.client.call("get_model_version", registry.name, "1").description
     assert "**Verdict: passed**" in description
@@ -197,7 +211,9 @@ def test_artifacts_that_are_gone(registry: Registry, folder: Path) -> None:
         registry.download(version)
 
 
-def test_a_spoilt_folder_is_not_registered(registry: Registry, folder: Path, tmp_path: Path) -> None:
+def test_a_spoilt_folder_is_not_registered(
+    registry: Registry, folder: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "model.pt2").unlink()
     with pytest.raises(Corrupt, match=r"model\.pt2 is missing"):
@@ -221,7 +237,10 @@ def test_an_experiment_that_was_deleted_comes_back(registry: Registry, folder: P
 
 
 def test_the_process_is_left_as_it_was(
-    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    registry: Registry,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     import mlflow
 

@@ -34,7 +34,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     root = tmp_path_factory.mktemp("serving")
     registry = Registry(workspace(root))
     version = register(registry, version_folder(root / "version"))
-    registry.client.call("set_registered_model_alias", registry.name, "champion", str(version.version))
+    registry.client.call(
+        "set_registered_model_alias", registry.name, "champion", str(version.version)
+    )
     return registry
 
 

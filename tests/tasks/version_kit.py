@@ -67,8 +67,8 @@ def module(spec: FeatureSpec = SPEC) -> nn.Module:
     last = body[2]
     with torch.no_grad():
         # So that predictions differ from row to row.
-        last.bias.zero_()  # type: ignore[union-attr, operator]
-        last.weight.mul_(8.0)  # type: ignore[union-attr, operator]
+        last.bias.zero_()  # type: ignore[operator]
+        last.weight.mul_(8.0)  # type: ignore[operator]
     return nn.Sequential(prepare, Network(spec, body), output).eval()
 
 
@@ -124,7 +124,10 @@ def bare_versions(registry: Registry, count: int) -> None:
     for number in range(1, count + 1):
         known = described(f"{number:064d}", number - 1 or None)
         registry.client.call(
-            "create_model_version", registry.name, "file:///nowhere", tags=codec.version_tags(**known)
+            "create_model_version",
+            registry.name,
+            "file:///nowhere",
+            tags=codec.version_tags(**known),
         )
 
 

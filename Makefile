@@ -22,7 +22,7 @@ demo: $(READY)  ## Learn twenty years of weather in demo/, refuse bad data, roll
 	@$(BIN)/perdure demo
 
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## Format and lint (ruff), types (mypy), directions (import-linter)
 	@$(BIN)/ruff format --check .

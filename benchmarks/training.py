@@ -35,12 +35,13 @@ def table(count: int = 20_000, epochs: int = 2, batch: int = 64) -> list[Row]:
     hidden = [128, 128]
     columns, target = rows(count, 1)
     jobs: dict[str, Callable[[], None]] = {}
-    for name, strategies in {
+    chosen: dict[str, list[Any]] = {
         "naive": ["naive"],
         "replay 2,000": [{"name": "replay", "size": 2000}],
         "ewc": ["ewc"],
         "ewc + replay": ["ewc", "replay"],
-    }.items():
+    }
+    for name, strategies in chosen.items():
         config = configuration(strategies, epochs, batch, hidden)
         learner = Learner.new(SPEC, config, ROOT, *rows(2_000, 0))
         engine.learn(learner, "first", *rows(2_000, 0), *rows(0, 0), config)

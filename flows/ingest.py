@@ -12,7 +12,7 @@ from perdure.config import Workspace
 from perdure.errors import DataRefused
 from perdure.flows import inbox, prefect_engine
 from perdure.flows.prefect_engine import flow, step
-from perdure.flows.workspace import open_workspace
+from perdure.flows.workspace import clear_parts, open_workspace
 from perdure.records import DataRevision, Ingest, Ingested
 from perdure.tasks import data_versions, experiences, git, locks
 from perdure.tasks.tables import check, content, read
@@ -136,6 +136,7 @@ def version(ws: Workspace, results: list[Ingested]) -> DataRevision:
 
 def finish(ws: Workspace) -> None:
     """Finish what an ingest that was cut short had begun. Needs the data lock."""
+    clear_parts(ws)
     cut_short = experiences.unfinished(ws)
     if cut_short is not None:
         logger.info("Finishing an ingest that was cut short %s", ", ".join(cut_short))

@@ -11,11 +11,9 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import httpx
 import prefect
 from prefect import Flow
 from prefect.cache_policies import NO_CACHE
@@ -24,6 +22,7 @@ from prefect.context import FlowRunContext
 from perdure.config import CONFIG_NAME
 from perdure.errors import PerdureError, Unreachable
 from perdure.flows import prefect_server, temporary_server
+from perdure.flows.outcome import SERVER_ERRORS, Outcome
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -33,9 +32,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger("perdure")
-
-SERVER_ERRORS = (httpx.HTTPError, OSError, RuntimeError)
-"""What Prefect's client raises where the server fails; bad parameters are none of them."""
 
 
 def flow(
@@ -184,7 +180,7 @@ def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     if server is None:
         return flow.fn(*args, **kwargs)
     with server:
-        return _Body(flow).run(*args, **kwargs)
+        return Outcome(flow).run(*args, **kwargs)
 
 
 def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -203,7 +199,7 @@ def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     if server is None:
         return flow.fn(*args, **kwargs)
     with server:
-        return _Body(flow).run(*args, **kwargs)
+        return Outcome(flow).run(*args, **kwargs)
 
 
 def _configured_server(otherwise: str) -> AbstractContextManager[None] | None:
@@ -239,49 +235,3 @@ def _temporary_server(root: Path) -> AbstractContextManager[None] | None:
 
 def _database(root: Path) -> Path:
     return root / ".perdure" / "prefect.db"
-
-
-class _Body(Generic[P, R]):
-    """A flow whose result is what its body did, whatever becomes of the server meanwhile.
-
-    A rollback that was carried out must not be reported as failed, or somebody repeats it,
-    only because the server went down before it could be told.
-    """
-
-    def __init__(self, flow: Flow[P, R]) -> None:
-        self._flow = flow
-        self._started = False
-        self._results: list[R] = []
-        self._error: Exception | None = None
-
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the flow; call its function where the server fails before the body starts."""
-
-        @functools.wraps(self._flow.fn)
-        def body(*args: P.args, **kwargs: P.kwargs) -> R:
-            return self._watch(*args, **kwargs)
-
-        watched = copy(self._flow)
-        watched.fn = body
-        try:
-            return watched(*args, **kwargs)
-        except Exception as error:
-            if self._error is not None:
-                raise self._error from None
-            if self._results:
-                logger.warning("Done, but Prefect could not be told: %s", error)
-                return self._results[-1]
-            if self._started or not isinstance(error, SERVER_ERRORS):
-                raise
-            logger.warning("Prefect failed (%s); going on without it.", error)
-            return self._flow.fn(*args, **kwargs)
-
-    def _watch(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        self._started = True
-        try:
-            result = self._flow.fn(*args, **kwargs)
-        except Exception as error:
-            self._error = error
-            raise
-        self._results.append(result)
-        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 
 from perdure.config import Workspace
@@ -20,6 +21,11 @@ logger = logging.getLogger("perdure")
 
 def run(workspace: str) -> Retrained:
     """`retrain` as a flow: on the configured Prefect server, or on a temporary one."""
+    ws = open_workspace(workspace, strategies=True)
+    prefect_engine.start_early(workspace)
+    if pending(ws, Registry(ws).read()):
+        # Avalanche takes seconds to import, a temporary server to start: both at once.
+        importlib.import_module("perdure.strategies.engine")
     return prefect_engine.run_with_server(retrain, workspace=workspace)
 
 

@@ -6,7 +6,7 @@ from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, prefect_engine
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import open_workspace, who
-from perdure.records import Registered, RolledBack, Version
+from perdure.records import Change, Registered, RolledBack, Version
 from perdure.tasks import locks
 from perdure.tasks.registry import Registry
 
@@ -44,7 +44,9 @@ def rollback(
     ws = open_workspace(workspace)
     with locks.hold(ws, "model", "rollback"):
         registry = Registry(ws)
-        registry.recover()
+        finished = _rollback_in(registry.recover())
+        if finished and to is None:
+            return finished
         now = registry.read()
         target = _target(registry, now, to)
         if _is_there(now, target):
@@ -79,6 +81,20 @@ def _target(registry: Registry, now: Registered, to: int | None) -> Version:
             hint="perdure history, then perdure rollback --to VERSION",
         )
     return registry.version(now.champion.replaced)
+
+
+def _rollback_in(change: Change | None) -> RolledBack | None:
+    """The rollback that was cut short and stands now.
+
+    Asked for again, "the version before" must not mean the one before that.
+    """
+    if change is None or not change.events or change.events[0].action != "rolled back":
+        return None
+    happened = change.events[0]
+    if happened.version is None:
+        return None
+    held = tuple(one.id for one in change.hold)
+    return RolledBack(happened.version, happened.replaced, held, changed=True)
 
 
 def _was_forced(registry: Registry, version: int) -> bool:

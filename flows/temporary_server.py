@@ -38,6 +38,18 @@ SERVER_SETTINGS: dict[str, Any] = {
 }
 """For the temporary server, where the user has not set them."""
 
+ONE_CONNECTION: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60}
+"""For the server's SQLAlchemy engine, which so never meets another writer of its own.
+
+With Prefect's own pool of 15, two of three subflows that follow a task met a lock (Prefect
+3.8.8): a transaction that reads before it writes is refused at once when the recorder of task
+runs writes in between, the client is answered 503 and comes again after 2 s. And one in sixty
+stopped the whole server for SQLite's busy timeout of 60 s: while one connection's thread waits
+for the lock inside `sqlite3_step`, the event loop frees a cursor of the same connection, which
+waits for that connection's mutex, so that nobody is left to end the transaction that holds the
+lock.
+"""
+
 START_SECONDS = 120.0
 """How long a start may take, migrations on a slow disk included."""
 
@@ -119,6 +131,7 @@ def _serve(database: Path) -> None:
     """The child: serve until standard input ends."""
     said = os.dup(1)
     os.dup2(2, 1)  # whatever anybody prints goes to stderr; only the address to stdout
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import prefect
     import uvicorn
@@ -142,11 +155,14 @@ def _serve(database: Path) -> None:
 
     with started, temporary_settings(updates=updates, set_defaults=SERVER_SETTINGS):
         from prefect.server.api.server import create_app
-        from prefect.server.database.configurations import AioSqliteConfiguration
 
-        AioSqliteConfiguration.begin_transaction = _immediately(  # type: ignore[method-assign]
-            AioSqliteConfiguration.begin_transaction
-        )
+        if own:
+            from prefect.server.database import configurations
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            one_connection = functools.partial(create_async_engine, **ONE_CONNECTION)
+            vars(configurations).update(create_async_engine=one_connection)
+
         config = uvicorn.Config(
             create_app(ephemeral=True, final=True),
             host="127.0.0.1",
@@ -166,24 +182,7 @@ def _serve(database: Path) -> None:
                 port = self.servers[0].sockets[0].getsockname()[1]
                 os.write(said, f"http://127.0.0.1:{port}/api\n".encode())
 
-        threading.Thread(target=_end_with_parent, daemon=True).start()
         Server(config).run()
-
-
-def _immediately(begin: Any) -> Any:
-    """Transactions that take SQLite's write lock when they begin, and so wait for their turn.
-
-    Prefect's are deferred: where the recorder of task runs writes between their first read and
-    their first write, SQLite refuses at once (SQLITE_BUSY_SNAPSHOT), the client is answered
-    503 and tries again after 2 s, and now and then a lock stays for the busy timeout of 60 s.
-    On Prefect 3.8.8 two of three subflows that follow a task ran into it.
-    """
-
-    @functools.wraps(begin)
-    def now(self: Any, session: Any, with_for_update: bool = True) -> Any:
-        return begin(self, session, with_for_update=True)
-
-    return now
 
 
 def _connection_url(settings: Any) -> str:
@@ -195,7 +194,8 @@ def _copy(source: Path, target: Path) -> bool:
     """Copy a database, also one in use; the copy appears whole, or not at all (False)."""
     scratch = target.with_name(f"{target.name}.{os.getpid()}")
     try:
-        uri = f"{source.as_uri()}?mode=ro"
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        uri = f"{source.absolute().as_uri()}?mode=ro"
         with (
             contextlib.closing(sqlite3.connect(uri, uri=True)) as old,
             contextlib.closing(sqlite3.connect(scratch)) as new,

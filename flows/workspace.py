@@ -50,6 +50,11 @@ def clear_scratch(ws: Workspace) -> None:
     shutil.rmtree(ws.state / "scratch", ignore_errors=True)
 
 
+def clear_parts(ws: Workspace) -> None:
+    """Remove the files that a killed ingest was writing. Needs the data lock."""
+    shutil.rmtree(ws.state / "tmp", ignore_errors=True)
+
+
 def who() -> str:
     """Who acts, for the history: `PERDURE_USER`, or the name of the account."""
     if name := os.environ.get("PERDURE_USER"):

@@ -31,8 +31,14 @@ def dumps(value: Any) -> str:
 
 
 def split(name: str, text: str) -> dict[str, str]:
-    """A text as tags; `join` puts it together again. The head, `name`, comes last."""
-    parts = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)] or [""]
+    """A JSON object or list as tags; `join` puts it together again.
+
+    A short one is a tag as it stands, for people to read. Of a long one the head, `name`,
+    begins with the number of parts, and comes last.
+    """
+    if len(text) <= CHUNK:
+        return {name: text}
+    parts = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
     tags = {f"{name}.{number}": part for number, part in enumerate(parts[1:], 1)}
     return {**tags, name: f"{len(parts)}:{parts[0]}"}
 
@@ -46,6 +52,8 @@ def join(name: str, tags: Mapping[str, str]) -> str | None:
     head = tags.get(name)
     if head is None:
         return None
+    if not head[:1].isdecimal():
+        return head
     count, _, text = head.partition(":")
     try:
         return text + "".join(tags[f"{name}.{number}"] for number in range(1, int(count)))

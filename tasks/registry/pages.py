@@ -41,7 +41,7 @@ def version_description(
         f"**Verdict: {word(verdict)}**",
     ]
     lines += [
-        f"- {'✓' if reason.passed else '✗'} `{reason.gate}`: {reason.message}"
+        f"- {'✓' if reason.passed else '✗'} {reason.message}"
         for reason in (verdict.reasons if verdict else ())
     ]
     text = "\n".join(lines) + "\n"

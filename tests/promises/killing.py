@@ -14,6 +14,7 @@ Writes `FOLDER/<scenario>.json`: `points`, `cases` and `control`.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
@@ -31,6 +32,8 @@ from typing import Any
 from tests.promises import kit
 
 SEED = 20261121
+HANGS_S = 60.0
+"""A child that takes longer says where it is, and ends."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 FILE_EVENTS = frozenset(
     "os.rename os.remove os.mkdir os.rmdir os.link os.symlink os.truncate".split()
@@ -46,10 +49,10 @@ class Scenario:
     name: str
     prepare: Command
     command: Command
-    without_recovery: Command
-    """Switches off what makes the second run right: the negative control."""
+    careless: Command
+    """Switches off what makes it right in the end: the negative control."""
     cases: int
-    twice: int = 2
+    twice: int = 1
     """So many further cases are killed again while they recover."""
 
 
@@ -60,6 +63,7 @@ class Points:
         self.root = str(root)
         self.fatal = fatal
         self.names: list[str] = []
+        self._wrote = False
 
     def hit(self, name: str) -> None:
         self.names.append(name)
@@ -72,7 +76,7 @@ class Points:
 
         sys.addaudithook(self._audited)
         event.listen(Engine, "before_cursor_execute", self._statement)
-        event.listen(Engine, "commit", lambda _connection: self.hit("commit"))
+        event.listen(Engine, "commit", lambda _connection: self._commit())
         start = subprocess.Popen.__init__
 
         def started(process: Any, *args: Any, **kwargs: Any) -> None:
@@ -93,7 +97,14 @@ class Points:
 
     def _statement(self, _connection: Any, _cursor: Any, text: str, *_more: Any) -> None:
         if not text.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            self._wrote = True
             self.hit(" ".join(text.split())[:60])
+
+    def _commit(self) -> None:
+        """Before it: what was written is gone. That it is there, the next point sees."""
+        if self._wrote:
+            self._wrote = False
+            self.hit("commit")
 
     def _ours(self, path: Any) -> bool:
         return isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(self.root)
@@ -150,15 +161,15 @@ class Driver:
         return {"at": fatal, "killed": killed, "differences": kit.differences(found, wanted),"s":time.monotonic()-began}
 
     def control(self, scenario: Scenario, wanted: dict[str, Any], fatal: list[int]) -> int | None:
-        """The first point after which the second run does harm when nothing recovers."""
+        """A point after which the second run does harm when both runs are careless."""
 
         def careless(root: Path) -> None:
-            scenario.without_recovery(root)
+            scenario.careless(root)
             scenario.command(root)
 
         for at in fatal[::-1]:
             self.restore()
-            self.child(scenario.command, at)
+            self.child(careless, at)
             try:
                 found, _ = self.through(careless)
             except ChildFailed:
@@ -199,6 +210,7 @@ class Driver:
                 log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
+                faulthandler.dump_traceback_later(HANGS_S, exit=True)
                 points = watched or Points(self.root, fatal)
                 points.watch()
                 command(self.root)
@@ -227,6 +239,8 @@ def spread(chance: random.Random, points: int, cases: int) -> list[int]:
 
 
 def main(folder: Path, names: list[str]) -> None:
+    # OpenMP's threads do not come along into a fork: a child would wait for them for ever.
+    os.environ["OMP_NUM_THREADS"] = "1"
     from tests.promises import scenarios
 
     warm = folder / "warm"

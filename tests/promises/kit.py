@@ -66,19 +66,20 @@ def configure(
     strategies: str = '[{ name = "replay", size = 40 }]',
     floor: str = "false",
     mode: str = "automatic",
+    more: str = "",
 ) -> None:
     """Write a configuration with a model that trains in no time, and commit it."""
-    text = _CONFIG.format(strategies=strategies, floor=floor, mode=mode)
+    text = _CONFIG.format(strategies=strategies, floor=floor, mode=mode) + more
     (root / "perdure.toml").write_text(text, encoding="utf-8")
     git(root, "commit", "--quiet", "--allow-empty", "--all", "-m", "test: a small model")
 
 
-def make(root: Path, **settings: str) -> Path:
-    """A workspace with one experience of 120 rows, pending."""
+def make(root: Path, rows: int = 120, **settings: str) -> Path:
+    """A workspace with one experience, pending."""
     from perdure.flows.initialise import initialise
 
     first = root.parent / f"{root.name}-first.csv"
-    first.write_text(table(1, 120), encoding="utf-8")
+    first.write_text(table(1, rows), encoding="utf-8")
     initialise(root, first, "kind", name=MODEL)
     configure(root, **settings)
     return root
@@ -146,14 +147,14 @@ def picture(root: Path) -> dict[str, Any]:
     ws = config.read(root)
     found = Registry(ws)
     now = found.read()
-    client = found.client
-    tags = dict(client.call("get_registered_model", MODEL).tags) if now.challenger else {}
-    experiment = client.call("get_experiment_by_name", MODEL)
-    runs = client.call("search_runs", [experiment.experiment_id]) if experiment else []
+    begun = (ws.state / "mlflow.db").exists()  # or else asking would make it, which takes 2 s
+    tags = dict(found.client.call("get_registered_model", MODEL).tags) if now.challenger else {}
+    experiment = found.client.call("get_experiment_by_name", MODEL) if begun else None
+    runs = found.client.call("search_runs", [experiment.experiment_id]) if experiment else []
     return {
         "versions": [
             {**to_json(v), "run_id": None, "created_at": None, "code": None, "data": v.data.dvc}
-            for v in found.versions()
+            for v in (found.versions() if begun else ())
         ],
         "aliases": {
             "champion": now.champion and now.champion.version,
@@ -162,7 +163,7 @@ def picture(root: Path) -> dict[str, Any]:
         "held": {one.id: list(one.reasons) for one in now.held.values()},
         "history": [
             {name: value for name, value in to_json(event).items() if name not in {"at", "by"}}
-            for event in found.history()
+            for event in (found.history() if begun else ())
         ],
         "intent": sorted(tag for tag in tags if tag.startswith(codec.INTENT)),
         "events": tags.get(codec.EVENTS),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from perdure.config import Workspace
 from perdure.flows import ingest as ingesting
 from perdure.flows import inspect
 from perdure.flows.ingest import ingest
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
+from perdure.records import Ingested
 from perdure.tasks.registry.changes import Changes
 from perdure.tasks.registry.versions import Versions
+from perdure.tasks.tables.schema import Schema
 from tests.promises import kit
 from tests.promises.killing import Scenario
 
@@ -63,8 +67,16 @@ def _nobody_recovers(_root: Path) -> None:
     Changes.recover = lambda _self: None  # type: ignore[method-assign]
 
 
-def _nobody_finishes(_root: Path) -> None:
-    ingesting.finish = lambda _ws: None
+def _takes_the_file_first(_root: Path) -> None:
+    """An ingest that lets go of a file before its content is safe."""
+    accept = ingesting.accept
+
+    def careless(ws: Workspace, file: Path, rules: Schema) -> Ingested:
+        aside = Path(tempfile.mkdtemp(dir=ws.root.parent)) / file.name
+        file.rename(aside)
+        return accept(ws, aside, rules)
+
+    ingesting.accept = careless
 
 
 def _nobody_finds(_root: Path) -> None:
@@ -76,29 +88,29 @@ ALL = (
         "ingest",
         _files_arrived,
         lambda root: ignore(ingest.fn(str(root))),
-        _nobody_finishes,
-        cases=20,
+        _takes_the_file_first,
+        cases=14,
     ),
     Scenario(
         "retrain",
         _pending,
         lambda root: ignore(retrain.fn(str(root))),
         _nobody_finds,
-        cases=20,
+        cases=14,
     ),
     Scenario(
         "promote",
         _waiting,
         lambda root: ignore(promote.fn(str(root), version=2, reason="looks good")),
         _nobody_recovers,
-        cases=16,
+        cases=12,
     ),
     Scenario(
         "rollback",
         _three_versions,
         lambda root: ignore(rollback.fn(str(root), to=1, reason="complaints")),
         _nobody_recovers,
-        cases=16,
+        cases=12,
     ),
 )
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from version_kit import SPEC, columns, evaluation, frame, module, version_folder, workspace
 
 from perdure import manifest
 from perdure.errors import ConfigError, Corrupt
@@ -22,6 +21,15 @@ from perdure.strategies import archive, graph
 from perdure.strategies.features import encode
 from perdure.strategies.learner import Learner
 from perdure.tasks import packaging, serving
+from tests.tasks.version_kit import (
+    SPEC,
+    columns,
+    evaluation,
+    frame,
+    module,
+    version_folder,
+    workspace,
+)
 
 
 @pytest.fixture(scope="module")

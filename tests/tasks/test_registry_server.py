@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from version_kit import AT, free_port, register, version_folder, workspace
 
 from perdure.errors import Corrupt, LockHeld, Unreachable, UsageError
 from perdure.records import Change, Event, Held
 from perdure.tasks.registry import Registry
+from tests.tasks.version_kit import AT, free_port, register, version_folder, workspace
 
 
 class Server:

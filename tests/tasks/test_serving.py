@@ -18,12 +18,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from version_kit import SPEC, columns, frame, free_port, module, register, version_folder, workspace
 
 from perdure.errors import Corrupt, DataRefused
 from perdure.strategies.features import FeatureSpec, encode
 from perdure.tasks import serving
 from perdure.tasks.registry import Registry
+from tests.tasks.version_kit import (
+    SPEC,
+    columns,
+    frame,
+    free_port,
+    module,
+    register,
+    version_folder,
+    workspace,
+)
 
 # MLflow's own use of pandas warns.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,225 @@
+"""Write the parts of the documentation that the code already knows.
+
+    python docs/generate.py
+
+What stands between `<!-- generated: NAME -->` and `<!-- end -->` is written here; everything
+else by people. In a table of settings the last column is people's too: it is kept by its key,
+and a new key gets an empty cell, which a test refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import typing
+from collections.abc import Callable, Container, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from perdure import config
+from perdure.cli.app import app
+from perdure.errors import EXIT_CODES
+from perdure.strategies import catalogue
+from perdure.tasks.tables import model
+
+DOCS = Path(__file__).resolve().parent
+BLOCK = re.compile(r"(<!-- generated: ([a-z_ ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+Json = Mapping[str, Any]
+
+
+def commands() -> Mapping[str, Any]:
+    """The commands by name, in the order of `perdure --help`."""
+    found: Mapping[str, Any] = vars(typer.main.get_command(app))["commands"]
+    return found
+
+
+def example(command: Any) -> str:
+    """The command line of a command's example; empty: it has none."""
+    return str(command.epilog or "").partition("Example: ")[2]
+
+
+def help_of(name: str, _before: str = "") -> str:
+    """A command's sentence, usage, arguments and options, and example."""
+    command = commands()[name]
+    needed = [_shown(p) for p in command.params if p.required]
+    optional = any(not p.required and p.param_type_name == "option" for p in command.params)
+    free = [
+        f"[{p.metavar}]"
+        for p in command.params
+        if not p.required and p.param_type_name == "argument"
+    ]
+    usage = " ".join(["perdure", name, *needed, *free, *(["[OPTIONS]"] if optional else [])])
+    lines = [command.help, "", "```text", usage, "```", "", "| | |", "|---|---|"]
+    lines += [f"| `{_names(p)}` | {p.help} |" for p in command.params]
+    return "\n".join([*map(str, lines), "", "```sh", example(command), "```"])
+
+
+def _shown(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    return f"{parameter.opts[0]} {_value(parameter)}"
+
+
+def _value(parameter: Any) -> str:
+    choices = typing.get_args(parameter.type_descriptor.annotation)
+    if parameter.metavar is None and choices and all(isinstance(c, str) for c in choices):
+        return "|".join(choices)
+    return str(parameter.metavar or "TEXT")
+
+
+def _names(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return _shown(parameter)
+    names = ", ".join(parameter.opts)
+    return (names if parameter.is_flag else f"{names} {_value(parameter)}").replace("|", "\\|")
+
+
+def exit_codes() -> str:
+    """The one table of exit codes."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows])
+
+
+def settings(properties: Json, required: Container[str], before: str) -> str:
+    """A table of settings; the last column is taken over from the text before."""
+    words = dict(_last_column(before))
+    lines = ["| key | default | allowed | what it does |", "|---|---|---|---|"]
+    for key, prop in properties.items():
+        default = "required" if key in required or "const" in prop else _default(prop)
+        lines.append(f"| `{key}` | {default} | {_allowed(prop)} | {words.get(key, '')} |")
+    return "\n".join(lines)
+
+
+def _last_column(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        if match := re.match(r"\| `(\w+)` \|.*?(?<!\\)\|.*?(?<!\\)\| ?(.*?) ?\|$", line):
+            yield match[1], match[2]
+
+
+def _default(prop: Json) -> str:
+    value = prop.get("default", {})
+    if value is None:
+        return "left out"
+    if isinstance(value, list):  # a strategy by its name alone
+        value = [item["name"] if isinstance(item, dict) else item for item in value]
+    return f"`{json.dumps(value)}`"
+
+
+_KINDS = {
+    "integer": "whole number",
+    "boolean": "`true`, `false`",
+    "object": "table",
+    "array": "list",
+    "string": "text",
+}
+
+
+def _allowed(prop: Json) -> str:
+    if "anyOf" in prop:
+        kinds = [p for p in prop["anyOf"] if p.get("type") != "null"]
+        return " or ".join(dict.fromkeys(map(_allowed, kinds)))
+    if "const" in prop or "enum" in prop:
+        values = prop.get("enum", [prop.get("const")])
+        return ", ".join(f"`{json.dumps(value)}`" for value in values)
+    kind = str(_KINDS.get(prop["type"], prop["type"]))
+    if "pattern" in prop:
+        pattern = prop["pattern"].replace("|", "\\|")
+        kind += f" that matches `{pattern}`"
+    bounds = [
+        f"{word} {prop[key]:,}"
+        for key, word in (
+            ("minimum", "from"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "to"),
+            ("exclusiveMaximum", "below"),
+            ("minItems", "of at least"),
+            ("maxLength", "of at most"),
+        )
+        if key in prop
+    ]
+    return ", ".join([kind, " ".join(bounds)] if bounds else [kind])
+
+
+def _of_model(schema: Any, before: str) -> str:
+    found = schema.model_json_schema(by_alias=True)
+    return settings(found["properties"], found.get("required", ()), before)
+
+
+def strategies() -> str:
+    """The strategies, and what goes with what."""
+    rows = [
+        f"| `{s.name}` | {s.summary} | {', '.join(s.fits)} "
+        f"| {', '.join(f'`{other}`' for other in sorted(s.combines)) or 'nothing'} |"
+        for s in catalogue.discover().values()
+    ]
+    head = ["| strategy | what it keeps | fits | combines with |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def _schema_file(before: str) -> str:
+    found = model.Schema.model_json_schema(by_alias=True)
+    plain = {key: p for key, p in found["properties"].items() if key not in ("target", "columns")}
+    return settings(plain, found["required"], before)
+
+
+def blocks() -> dict[str, Callable[[str], str]]:
+    """Every generated part by name; each is made from what stood there before."""
+    tables: dict[str, Any] = {
+        "schema classification": model.ClassTarget,
+        "schema regression": model.ValueTarget,
+        "schema number": model.NumberColumn,
+        "schema category": model.CategoryColumn,
+        "schema ignore": model.IgnoredColumn,
+        **{f"config {n}": f.annotation for n, f in config.Config.model_fields.items()},
+        **{
+            f"strategy {name}": strategy.settings
+            for name, strategy in catalogue.discover().items()
+            if strategy.settings.model_fields
+        },
+    }
+    return {
+        "exit codes": lambda _: exit_codes(),
+        "strategies": lambda _: strategies(),
+        "schema file": _schema_file,
+        **{f"command {name}": partial(help_of, name) for name in commands()},
+        **{name: partial(_of_model, kind) for name, kind in tables.items()},
+    }
+
+
+def names_in(text: str) -> list[str]:
+    """The names of the generated parts of a page."""
+    return [match[2] for match in BLOCK.finditer(text)]
+
+
+def regenerated(text: str) -> str:
+    """A page with every generated part as it must be now.
+
+    Raises:
+        KeyError: The page names a part that does not exist.
+    """
+    made = blocks()
+    return BLOCK.sub(lambda m: f"{m[1]}{made[m[2]](m[3])}\n{m[4]}", text)
+
+
+def pages() -> list[Path]:
+    """The pages that have generated parts."""
+    return [path for path in sorted(DOCS.glob("*.md")) if BLOCK.search(path.read_text("utf-8"))]
+
+
+def main() -> None:
+    """Rewrite every page that has changed, and say which."""
+    for path in pages():
+        old = path.read_text(encoding="utf-8")
+        new = regenerated(old)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"written: {path.relative_to(DOCS.parent)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Promise 3. SIGKILL at any moment, run again: as if nobody had killed it.
+
+What is killed, where, and how it is counted: `killing.py`. The commands: `scenarios.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+NAMES = ("ingest", "retrain", "promote", "rollback")
+Results = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("killed")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.promises.killing", str(folder)],
+        cwd=REPOSITORY,
+        env={**os.environ, "GIT_AUTHOR_NAME": "Test", "GIT_AUTHOR_EMAIL": "test@localhost"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return {name: json.loads((folder / f"{name}.json").read_bytes()) for name in NAMES}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_anywhere_and_run_again(results: Results, name: str) -> None:
+    cases = results[name]["cases"]
+    assert len(cases) >= 12
+    assert all(all(case["killed"]) for case in cases)
+    harm = {str(case["at"]): case["differences"] for case in cases if case["differences"]}
+    assert harm == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_runs_that_nobody_kills_are_the_same(results: Results, name: str) -> None:
+    """Or else the comparison above would compare with chance."""
+    assert results[name]["repeatable"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_recovery_there_is_harm(results: Results, name: str) -> None:
+    """What recovers, switched off: the comparison must see it."""
+    assert results[name]["control"] is not None
+
+
+def test_what_the_commands_leave(results: Results) -> None:
+    """What the comparisons compare with is what the commands are for."""
+    ingested = results["ingest"]["done"]
+    assert [e[3] for e in ingested["experiences"][1:]] == ["one.csv", "three.csv"]
+    assert [q[0] for q in ingested["quarantined"]] == ["two.csv"]
+    assert ingested["inbox"] == [".gitkeep"]
+
+    learned = results["retrain"]["done"]
+    assert [v["verdict"] for v in learned["versions"]] == ["passed", "passed", "refused"]
+    assert [e["action"] for e in learned["history"]] == [
+        "promoted", "promoted", "refused", "held",
+    ]  # fmt: skip
+    assert learned["aliases"] == {"champion": 2, "challenger": 2}
+    assert len(learned["held"]) == 1
+    assert learned["pending"] == []
+
+    assert results["promote"]["done"]["aliases"] == {"champion": 2, "challenger": 2}
+    taken_back = results["rollback"]["done"]
+    assert taken_back["aliases"] == {"champion": 1, "challenger": 1}
+    assert len(taken_back["held"]) == 2
+
+    for name in NAMES:
+        done = results[name]["done"]
+        assert done["intent"] == done["left"] == done["changed"] == []
+        keys = Counter(version["learning_key"] for version in done["versions"])
+        assert set(keys.values()) <= {1}

@@ -40,7 +40,9 @@ def evaluate(workspace: str = ".", *, version: int) -> Evaluated:
 
     def measure(one: Version) -> Measured:
         learner = registry.download(one) / packaging.LEARNER
-        outputs = step(training.outputs, name=f"measure version {one.version}")(ws, learner, rows)
+        outputs = step(training.outputs, name=f"measure version {one.version}")(
+            ws, spec, learner, rows
+        )
         return evaluation.measure(spec.task, truth, outputs, owners, wanted.experience)
 
     theirs = measure(champion) if champion and champion.version != version else None

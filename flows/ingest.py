@@ -81,7 +81,7 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
     folder = None
     if len(found.bad_rows):
         folder = experiences.quarantine(
-            ws, file, found.summary, found.refused, found.bad_rows
+            ws, file, found.summary, found.refused, found.bad_rows, by=who()
         ).folder
     if same is None:
         experiences.write_experience(ws, number, found.accepted, sha256, file.name, rules.sha256)
@@ -99,7 +99,8 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
 def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked | None) -> Ingested:
     _begin(ws, None)
     rows = found.rows if found else 0
-    record = experiences.quarantine(ws, file, reasons, found.refused if found else None, rows=rows)
+    findings = found.refused if found else None
+    record = experiences.quarantine(ws, file, reasons, findings, rows=rows, by=who())
     return Ingested(
         file=file.name,
         outcome="quarantined",

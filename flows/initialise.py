@@ -47,6 +47,8 @@ def initialise(
         )
     if root.exists() and not root.is_dir():
         raise UsageError(f"{directory} is not a folder")
+    if not data.exists():
+        raise UsageError(f"{data} does not exist", hint="--data FILE, CSV or Parquet")
     inferred = schema.infer(read.read_table(data), target, task)
     model = name or re.sub(r"[/:.%\"'\s]+", "-", root.name).strip("-") or "model"
     text = templates.configuration(model, target, inferred.task)

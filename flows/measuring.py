@@ -46,7 +46,7 @@ def prequential(
     """The champion on all rows of an experience, before anything learned from it."""
     if champion is None:
         return None
-    outputs = training.outputs(ws, champion / packaging.LEARNER, rows.frame)
+    outputs = training.outputs(ws, spec, champion / packaging.LEARNER, rows.frame)
     return evaluation.score(spec.task, training.truth(spec, rows.frame), outputs)
 
 
@@ -99,10 +99,10 @@ def evaluate(
 
     theirs = None
     if champion is not None:
-        theirs = of(training.outputs(ws, champion / packaging.LEARNER, measured_on))
+        theirs = of(training.outputs(ws, spec, champion / packaging.LEARNER, measured_on))
     numbers = evaluation.summarise(
         metric=ws.config.metric,
-        candidate=of(training.outputs(ws, candidate, measured_on)),
+        candidate=of(training.outputs(ws, spec, candidate, measured_on)),
         champion=theirs,
         baseline=of(constant).average,
         prequential=before,

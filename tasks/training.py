@@ -88,7 +88,7 @@ def train(
     if parent is None:
         learner = Learner.new(spec, config, root, columns, target)
     else:
-        learner = Learner.load(parent, config, root)
+        learner = Learner.load(parent, config, root, spec)
     trained = engine.learn(
         learner,
         experience,
@@ -102,16 +102,21 @@ def train(
     return Candidate(trained, learner.weights_sha256, learner.state_sha256, learner.cursor)
 
 
-def outputs(workspace: Workspace, learner: Path, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
+def outputs(
+    workspace: Workspace, spec: FeatureSpec, learner: Path, frame: pd.DataFrame
+) -> NDArray[np.floating[Any]]:
     """What a saved learner says of rows.
 
     Returns:
         `(rows, classes)` probabilities, or `(rows,)` values in the target's unit.
+
+    Raises:
+        ConfigError: The model or the features no longer fit the learner.
     """
     from perdure.strategies.learner import Learner
 
-    loaded = Learner.load(learner, workspace.config, workspace.root)
-    return loaded.predict(columns_of(loaded.spec, frame))
+    loaded = Learner.load(learner, workspace.config, workspace.root, spec)
+    return loaded.predict(columns_of(spec, frame))
 
 
 def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:

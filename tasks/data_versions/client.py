@@ -68,6 +68,8 @@ class _Collector(logging.Handler):
 @contextmanager
 def quietly() -> Iterator[list[BaseException]]:
     """DVC without a word on the terminal; gives the errors that it would have logged."""
+    import dvc  # noqa: F401 - its import sets its loggers up: here, before we quieten them
+
     collector = _Collector()
     before = []
     for name in _LOGGERS:

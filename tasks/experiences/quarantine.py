@@ -41,6 +41,7 @@ def quarantine(
     refused: pd.DataFrame | None = None,
     bad_rows: pd.DataFrame | None = None,
     rows: int = 0,
+    by: str | None = None,
 ) -> Quarantined:
     """Put a copy of a refused file, or its refused rows, into quarantine.
 
@@ -53,6 +54,7 @@ def quarantine(
         refused: The table of findings, if rows were looked at.
         bad_rows: The refused rows, index `row`; None: the file is refused whole.
         rows: Rows of a file that is refused whole, as far as they could be counted.
+        by: Who brought it.
 
     Returns:
         The record; that of the first time, if the same was refused for the same before.
@@ -69,7 +71,7 @@ def quarantine(
             part.mkdir()
             sha256 = _fill(part, path, bad_rows)
             _write_reasons(part / "reasons.csv", reasons if bad_rows is None else (), refused)
-            return _settle(ws, part, path, sha256, reasons, bad_rows, rows)
+            return _settle(ws, part, path, sha256, reasons, bad_rows, rows, by)
     except (OSError, ValueError) as error:
         raise Fault(f"{path} cannot be put into quarantine: {error}") from error
 
@@ -119,6 +121,7 @@ def _settle(
     reasons: Sequence[str],
     bad_rows: pd.DataFrame | None,
     rows: int,
+    by: str | None,
 ) -> Quarantined:
     for _, known, facts in _records(ws, f"{sha256[:8]}-"):
         if (facts.get("sha256"), facts.get("reasons")) == (sha256, list(reasons)):
@@ -134,6 +137,7 @@ def _settle(
         rows=rows if bad_rows is None else len(bad_rows),
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         folder=folder.relative_to(ws.root).as_posix(),
+        by=by,
     )
     facts = {**to_json(record), "sha256": sha256, "reasons": list(reasons)}
     facts["whole"] = bad_rows is None
@@ -154,7 +158,7 @@ def _records(ws: Workspace, prefix: str = "") -> Iterator[tuple[Path, Quarantine
             facts = json.loads(path.read_text(encoding="utf-8"))
             record = Quarantined(
                 str(facts["file"]), str(facts["reason"]), int(facts["rows"]), str(facts["at"]),
-                path.parent.relative_to(ws.root).as_posix(),
+                path.parent.relative_to(ws.root).as_posix(), facts.get("by"),
             )  # fmt: skip
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise Corrupt(

@@ -52,6 +52,8 @@ class Scenario:
     careless: Command
     """Switches off what makes it right in the end: the negative control."""
     cases: int
+    after: str = ""
+    """A statement: the moment after its commit is a case too, and the control's."""
     twice: int = 1
     """So many further cases are killed again while they recover."""
 
@@ -132,7 +134,8 @@ class Driver:
         wanted, names = self.through(scenario.command)
         again, recount = self.whole(scenario)
         chance = random.Random(f"{SEED} {scenario.name}")
-        fatal = spread(chance, len(names), scenario.cases)
+        after = after_commit(names, scenario.after) if scenario.after else []
+        fatal = sorted({*spread(chance, len(names), scenario.cases), *after})
         cases = [self.case(scenario.command, wanted, [at]) for at in fatal]
         for _ in range(scenario.twice):
             first = chance.choice(fatal)
@@ -143,7 +146,7 @@ class Driver:
             "repeatable": recount == len(names) and not kit.differences(again, wanted),
             "done": wanted,
             "cases": cases,
-            "control": self.control(scenario, wanted, fatal),
+            "control": self.control(scenario, wanted, after or fatal[::-1]),
         }
 
     def whole(self, scenario: Scenario) -> tuple[dict[str, Any], int]:
@@ -167,7 +170,7 @@ class Driver:
             scenario.careless(root)
             scenario.command(root)
 
-        for at in fatal[::-1]:
+        for at in fatal:
             self.restore()
             self.child(careless, at)
             try:
@@ -236,6 +239,12 @@ def spread(chance: random.Random, points: int, cases: int) -> list[int]:
     edges = [1 + round(i * (points - 2) / (cases - 2)) for i in range(cases - 1)]
     inner = [chance.randint(low, max(low, high - 1)) for low, high in zip(edges, edges[1:], strict=False)]
     return sorted({1, *inner, points})
+
+
+def after_commit(names: list[str], statement: str) -> list[int]:
+    """The point that follows the commit of the first such statement."""
+    written = next(i for i, name in enumerate(names) if name.startswith(statement))
+    return [names.index("commit", written) + 2]
 
 
 def main(folder: Path, names: list[str]) -> None:

@@ -66,7 +66,7 @@ def fine_tune(workspace: Workspace, cursor: Sequence[str], scratch: Path) -> Fin
         measured = evaluation.measure(
             spec.task,
             training.truth(spec, rows),
-            training.outputs(ws, learner, rows),
+            training.outputs(ws, spec, learner, rows),
             rows[evaluation.EXPERIENCE].tolist(),
             name,
         )
@@ -102,7 +102,7 @@ def by_year(workspace: Workspace, learner: Path, years: Sequence[pd.DataFrame]) 
         keys = content.row_keys(frame, [column.name for column in spec.columns])
         data = workspace.config.data
         test = frame[content.sides(keys, data.test, data.validation) == "test"]
-        outputs = training.outputs(naive(workspace), learner, test)
+        outputs = training.outputs(naive(workspace), spec, learner, test)
         accuracies.append(
             evaluation.score(spec.task, training.truth(spec, test), outputs)["accuracy"]
         )

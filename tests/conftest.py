@@ -12,6 +12,7 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -54,6 +55,9 @@ os.environ.update(
     MPLCONFIGDIR=str(_HOME / "matplotlib"),
 )
 
+if TYPE_CHECKING:
+    from tests.promises.journey import Journey
+
 import perdure  # noqa: E402, F401  (the telemetry switches, before the libraries)
 
 
@@ -69,3 +73,11 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """The real command, process by process, guarded; to be looked at only."""
+    from tests.promises.journey import travel
+
+    return travel(tmp_path_factory.mktemp("journey"))

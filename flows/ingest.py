@@ -12,7 +12,7 @@ from perdure.config import Workspace
 from perdure.errors import DataRefused
 from perdure.flows import inbox, prefect_engine
 from perdure.flows.prefect_engine import flow, step
-from perdure.flows.workspace import clear_parts, open_workspace
+from perdure.flows.workspace import clear_parts, open_workspace, who
 from perdure.records import DataRevision, Ingest, Ingested
 from perdure.tasks import data_versions, experiences, git, locks
 from perdure.tasks.tables import check, content, read

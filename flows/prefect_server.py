@@ -67,6 +67,8 @@ def _quiet_console() -> Iterator[None]:
     handlers = [h for h in logging.getLogger().handlers if isinstance(h, PrefectConsoleHandler)]
     if "level" in get_current_settings().logging.model_fields_set:
         handlers = []
+    else:  # at exit it counts, as a warning, what it is still sending
+        logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     for handler in handlers:
         handler.addFilter(_worth_the_terminal)
     try:

@@ -55,8 +55,6 @@ def retrain(workspace: str = ".") -> Retrained:
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
             learned.append(prefect_engine.run(learn, workspace, waiting[0].id))
         now = registry.read()
-    if not learned:
-        logger.info("Nothing is pending: every experience is learned or held.")
     prefect_engine.report(_markdown(learned), "retrain")
     return Retrained(
         tuple(learned),

@@ -193,6 +193,8 @@ class Registry:
 
     def recover(self) -> Change | None:
         """Finish a change that was cut short; None: there was none."""
+        if codec.INTENT not in self._snapshot().tags:
+            return None
         return self._changes.recover()
 
     def history(self) -> tuple[Event, ...]:

@@ -22,7 +22,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,8 +51,8 @@ class Scenario:
     careless: Command
     """Switches off what makes it right in the end: the negative control."""
     cases: int
-    after: str = ""
-    """A statement: the moment after its commit is a case too, and the control's."""
+    moments: Callable[[list[str]], list[int]] = lambda _names: []
+    """Points, told from all points' names, that are cases too, and the control's."""
     twice: int = 1
     """So many further cases are killed again while they recover."""
 
@@ -134,8 +133,8 @@ class Driver:
         wanted, names = self.through(scenario.command)
         again, recount = self.whole(scenario)
         chance = random.Random(f"{SEED} {scenario.name}")
-        after = after_commit(names, scenario.after) if scenario.after else []
-        fatal = sorted({*spread(chance, len(names), scenario.cases), *after})
+        moments = scenario.moments(names)
+        fatal = sorted({*spread(chance, len(names), scenario.cases), *moments})
         cases = [self.case(scenario.command, wanted, [at]) for at in fatal]
         for _ in range(scenario.twice):
             first = chance.choice(fatal)
@@ -146,7 +145,7 @@ class Driver:
             "repeatable": recount == len(names) and not kit.differences(again, wanted),
             "done": wanted,
             "cases": cases,
-            "control": self.control(scenario, wanted, after or fatal[::-1]),
+            "control": self.control(scenario, wanted, [*moments, *fatal[::-1]]),
         }
 
     def whole(self, scenario: Scenario) -> tuple[dict[str, Any], int]:
@@ -157,11 +156,14 @@ class Driver:
 
     def case(self, command: Command, wanted: dict[str, Any], fatal: list[int]) -> dict[str, Any]:
         """Kill the command at each of the points in turn, then run it to its end."""
-        began = time.monotonic()
         self.restore()
         killed = [self.child(command, at) == -signal.SIGKILL for at in fatal]
-        found, _ = self.through(command)
-        return {"at": fatal, "killed": killed, "differences": kit.differences(found, wanted),"s":time.monotonic()-began}
+        try:
+            found, _ = self.through(command)
+            differences = kit.differences(found, wanted)
+        except ChildFailed as error:
+            differences = [f"failed: {str(error)[-1500:]}"]
+        return {"at": fatal, "killed": killed, "differences": differences}
 
     def control(self, scenario: Scenario, wanted: dict[str, Any], fatal: list[int]) -> int | None:
         """A point after which the second run does harm when both runs are careless."""
@@ -204,13 +206,14 @@ class Driver:
         self, command: Command, fatal: int | None = None, watched: Points | None = None
     ) -> int:
         """Fork, run a command, and wait; the exit code, or minus the signal."""
+        self.log.unlink(missing_ok=True)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                log = os.open(self.log, os.O_WRONLY | os.O_CREAT)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 faulthandler.dump_traceback_later(HANGS_S, exit=True)
@@ -225,7 +228,7 @@ class Driver:
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code > 0:
-            raise ChildFailed(self.log.read_text(encoding="utf-8")[-6000:])
+            raise ChildFailed(self.log.read_text(encoding="utf-8"))
         return code
 
 
@@ -239,12 +242,6 @@ def spread(chance: random.Random, points: int, cases: int) -> list[int]:
     edges = [1 + round(i * (points - 2) / (cases - 2)) for i in range(cases - 1)]
     inner = [chance.randint(low, max(low, high - 1)) for low, high in zip(edges, edges[1:], strict=False)]
     return sorted({1, *inner, points})
-
-
-def after_commit(names: list[str], statement: str) -> list[int]:
-    """The point that follows the commit of the first such statement."""
-    written = next(i for i, name in enumerate(names) if name.startswith(statement))
-    return [names.index("commit", written) + 2]
 
 
 def main(folder: Path, names: list[str]) -> None:

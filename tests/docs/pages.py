@@ -44,7 +44,7 @@ def rows(part: str) -> list[list[str]]:
 
 def after(mark: str, page: str) -> str:
     """What follows a mark, which must stand there once."""
-    before, found, rest = page.partition(mark)
+    _, found, rest = page.partition(mark)
     assert found, f"{mark!r} is missing"
     assert mark not in rest, f"{mark!r} stands there twice"
     return rest

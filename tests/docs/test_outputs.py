@@ -48,19 +48,19 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
         (root / "inbox" / f"{number}.csv").write_text(_table(number))
     (root / "inbox" / "4-broken.csv").write_text(_table(4, broken=True))
     found["ingest"] = to_json(ingest.fn(str(root)))
-    _, second, third = found["ingest"]["files"][0], *found["ingest"]["files"][:2]
-    _json(root, "quarantine", third["experience"], "--reason", "sensor was off")
+    second, third = (file["experience"] for file in found["ingest"]["files"][:2])
+    _json(root, "quarantine", third, "--reason", "sensor was off")
     found["retrain"] = to_json(retrain.fn(str(root)))
     found["evaluate"] = _json(root, "evaluate", "1")
     found["rollback"] = _json(root, "rollback", "--reason", "complaints")
     found["status"] = _json(root, "status")
     found["promote"] = _json(root, "promote", "2")
-    found["release"] = _json(root, "release", third["experience"])
-    found["quarantine"] = _json(root, "quarantine", third["experience"], "--reason", "again")
+    found["release"] = _json(root, "release", third)
+    found["quarantine"] = _json(root, "quarantine", third, "--reason", "again")
     found["history"] = _json(root, "history")
     found["show"] = _json(root, "show", "2")
     found["doctor"] = _json(root, "doctor")
-    assert second["experience"] in found["show"]["cursor"]
+    assert second in found["show"]["cursor"]
     return found
 
 
@@ -90,8 +90,19 @@ def _json(root: Path, *arguments: str) -> Json:
 
 
 NAMES = (
-    "init ingest retrain promote rollback release quarantine evaluate status history show doctor"
-).split()
+    "init",
+    "ingest",
+    "retrain",
+    "promote",
+    "rollback",
+    "release",
+    "quarantine",
+    "evaluate",
+    "status",
+    "history",
+    "show",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

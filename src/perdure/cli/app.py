@@ -259,6 +259,8 @@ def demo(
     """Learn twenty years of weather year by year, refuse bad data, roll back, and go on."""
     from perdure.cli import demo as demonstration
 
+    if json:
+        console.out.stderr = True  # the story is no result
     with console.bars():
         result = demonstration.run(directory)
     console.emit_json(result) if json else demonstration.show(result)

@@ -1,0 +1,123 @@
+"""One table in the code; each code by a command that ends with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perdure import config, errors
+from perdure.errors import EXIT_CODES, PerdureError
+from perdure.tasks import locks
+from tests.cli.conftest import Cli
+from tests.promises import kit
+
+
+def family(error: type[PerdureError]) -> list[type[PerdureError]]:
+    return [error, *(one for sub in error.__subclasses__() for one in family(sub))]
+
+
+def test_every_error_has_a_code_of_the_table() -> None:
+    ours = [one for one in family(PerdureError) if one.__module__.startswith("perdure.")]
+    assert len(ours) >= 11
+    assert {one.exit_code for one in ours} == set(EXIT_CODES) - {0}
+    assert set(EXIT_CODES) == {0, 1, 2, 3, 4, 5}
+    assert errors.__doc__ is not None
+    for one in ours:
+        if one.__module__ == "perdure.errors" and one is not PerdureError:
+            line = next(text for text in errors.__doc__.splitlines() if one.__name__ in text)
+            assert f" {one.exit_code}  " in line
+
+
+def test_0_done_and_nothing_to_do(cli: Cli, workspace: Path) -> None:
+    said = cli("ingest", "-w", workspace)
+    assert said.code == 0
+    assert "nothing" in said.out
+
+
+def test_1_a_fault(cli: Cli, workspace: Path) -> None:
+    [file] = (workspace / "data" / "experiences").iterdir()
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-20])
+    said = cli("status", "-w", workspace)
+    assert said.code == 1
+    assert said.err.startswith("Fault:")
+    assert file.name in said.err
+    assert "→" in said.err
+    assert said.out == ""
+
+
+def test_2_no_workspace(cli: Cli, tmp_path: Path) -> None:
+    said = cli("status", "-w", tmp_path)
+    assert said.code == 2
+    assert "perdure.toml" in said.err
+    assert "perdure init" in said.err
+
+
+def test_2_wrong_configuration_with_every_fault_and_its_key(cli: Cli, workspace: Path) -> None:
+    path = workspace / "perdure.toml"
+    text = path.read_text().replace("epochs = 2", "epochs = 0").replace('"cpu"', '"gpu"')
+    path.write_text(text + '[tracking]\nurl = "x"\n')
+    said = cli("status", "-w", workspace)
+    assert said.code == 2
+    for key in ("training.epochs = 0", "training.device = 'gpu'", "tracking.url: unknown key"):
+        assert key in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "none"],
+        ["show", "0"],
+        ["show", "7"],
+        ["promote", "7"],
+        ["evaluate", "7"],
+        ["rollback"],
+        ["rollback", "--to", "7"],
+        ["release", "000009-00000000"],
+        ["quarantine", "000009-00000000", "--reason", "x"],
+        ["quarantine", "000001-00000000"],
+        ["ingest", "nowhere.csv"],
+        ["promote", "1", "--force"],
+    ],
+    ids=" ".join,
+)
+def test_2_wrong_use_changes_nothing(cli: Cli, workspace: Path, arguments: list[str]) -> None:
+    before = kit.picture(workspace)
+    said = cli(*arguments, "-w", workspace)
+    assert said.code == 2
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert kit.picture(workspace) == before
+
+
+def test_3_refused_data(cli: Cli, workspace: Path) -> None:
+    kit.arrive(workspace, "broken.csv", "a,b\n1,2\n")
+    said = cli("ingest", "-w", workspace)
+    assert said.code == 3
+    assert "quarantine" in said.out
+
+
+def test_3_refused_by_a_gate(cli: Cli, lived: Path) -> None:
+    said = cli("promote", "3", "-w", lived)
+    assert said.code == 3
+    assert said.err.startswith("Refused:")
+    assert "perdure promote 3 --force --reason" in said.err
+
+
+def test_4_somebody_holds_the_lock(cli: Cli, workspace: Path) -> None:
+    with locks.hold(config.read(workspace), "model", "retrain"):
+        said = cli("rollback", "-w", workspace)
+    assert said.code == 4
+    assert said.err.startswith("Busy:")
+    assert "for retrain" in said.err
+    assert "Nothing was changed" in said.err
+
+
+def test_5_mlflow_does_not_answer(cli: Cli, workspace: Path) -> None:
+    path = workspace / "perdure.toml"
+    path.write_text(path.read_text() + '[tracking]\nuri = "http://127.0.0.1:9"\n')
+    said = cli("status", "-w", workspace)
+    assert said.code == 5
+    assert said.err.startswith("Unreachable:")
+    assert "http://127.0.0.1:9" in said.err

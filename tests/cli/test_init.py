@@ -1,0 +1,101 @@
+"""`perdure init`, wherever one may call it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.promises import kit
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "days.csv"
+    path.write_text(kit.table(1, 120))
+    return path
+
+
+def test_it_makes_a_workspace(cli: Cli, tmp_path: Path, data: Path) -> None:
+    root = tmp_path / "a new folder" / "weather"
+    said = cli("init", root, "--data", data, "--target", "kind")
+    assert said.code == 0
+    assert "perdure retrain" in said.out
+    for name in (".git", ".dvc", "perdure.toml", "schema.toml", "inbox", "data.dvc"):
+        assert (root / name).exists(), name
+    assert 'name = "weather"' in (root / "perdure.toml").read_text()
+    assert "#" in (root / "schema.toml").read_text()
+    assert kit.git(root, "status", "--porcelain") == ""
+    assert "inbox/.gitkeep" in kit.git(root, "ls-files")
+    assert "data/" not in kit.git(root, "ls-files")
+    value = cli("status", "-w", root, "--json").json
+    assert value["experiences"] == len(value["pending"]) == 1
+
+
+def test_a_number_to_predict_is_a_regression(cli: Cli, tmp_path: Path) -> None:
+    lines = [f"{i},{i * 1.5 + 0.25}" for i in range(80)]
+    (tmp_path / "d.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
+    made = cli("init", tmp_path / "w", "--data", tmp_path / "d.csv", "--target", "y", "--json").json
+    assert made["task"] == "regression"
+
+
+def test_it_refuses_where_a_workspace_is_and_changes_nothing(
+    cli: Cli, workspace: Path, data: Path
+) -> None:
+    (workspace / "perdure.toml").write_text("# mine\n" + (workspace / "perdure.toml").read_text())
+    before = {p: p.read_bytes() for p in sorted(workspace.rglob("*")) if p.is_file()}
+    head = kit.git(workspace, "rev-parse", "HEAD")
+    said = cli("init", workspace, "--data", data, "--target", "kind")
+    assert said.code == 2
+    assert "is a workspace already; nothing was changed" in said.err
+    assert "perdure ingest" in said.err
+    assert {p: p.read_bytes() for p in sorted(workspace.rglob("*")) if p.is_file()} == before
+    assert kit.git(workspace, "rev-parse", "HEAD") == head
+
+
+def test_inside_a_git_repository_it_keeps_to_its_folder(
+    cli: Cli, tmp_path: Path, data: Path
+) -> None:
+    outer = tmp_path / "project"
+    outer.mkdir()
+    subprocess.run(["git", "init", "--quiet", str(outer)], check=True)
+    (outer / "mine.txt").write_text("mine")
+    kit.git(outer, "add", "mine.txt")
+    (outer / "half.txt").write_text("not yet added")
+    said = cli("init", outer / "models" / "rain", "--data", data, "--target", "kind")
+    assert said.code == 0, said.err
+    assert not (outer / "models" / "rain" / ".git").exists()
+    # What its owner had staged is still staged, and not in Perdure's commits.
+    assert kit.git(outer, "status", "--porcelain").splitlines() == ["A  mine.txt", "?? half.txt"]
+    files = kit.git(outer, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    assert files
+    assert all(file.startswith("models/rain/") for file in files)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said_"),
+    [
+        (["--target", "nothing"], "nothing"),
+        (["--target", "kind", "--task", "regression"], "kind"),
+        (["--target", "kind", "--name", "a/b"], "a/b"),
+        (["--target", "kind", "--task", "clustering"], "clustering"),
+    ],
+)
+def test_what_cannot_work_makes_nothing(
+    cli: Cli, tmp_path: Path, data: Path, arguments: list[str], said_: str
+) -> None:
+    root = tmp_path / "w"
+    said = cli("init", root, "--data", data, *arguments)
+    assert said.code in (2, 3)
+    assert said_ in said.err
+    assert "Traceback" not in said.err
+    assert not root.exists()
+
+
+def test_data_that_does_not_exist(cli: Cli, tmp_path: Path) -> None:
+    said = cli("init", tmp_path / "w", "--data", tmp_path / "no.csv", "--target", "y")
+    assert said.code in (2, 3)
+    assert "no.csv" in said.err
+    assert not (tmp_path / "w").exists()

@@ -1,0 +1,138 @@
+"""Results to stdout, everything else to stderr; no bars; no traceback on rubbish."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.promises import kit
+from tests.promises.journey import Journey
+
+HEAVY = "torch avalanche mlflow dvc pandas pandera prefect matplotlib sklearn".split()
+
+
+def test_json_is_all_that_stands_on_stdout(journey: Journey) -> None:
+    asked = [said for name, said in journey.said.items() if name not in {"status in words", "nothing to do"}]
+    assert len(asked) == 5
+    for said in asked:
+        assert said.out.startswith("{")
+        assert said.json
+
+
+def test_where_there_is_no_terminal_there_are_no_bars_and_no_colours(journey: Journey) -> None:
+    for name, said in journey.said.items():
+        for text in (said.out, said.err):
+            assert "\x1b" not in text, name
+            assert "\r" not in text, name
+            assert "━" not in text, name
+            assert "Traceback" not in text, name
+
+
+def test_no_other_library_speaks(journey: Journey) -> None:
+    """Perdure's own words are there; MLflow's, DVC's and Prefect's are not."""
+    for name, said in journey.said.items():
+        for word in ("INFO", "WARNING", "mlflow", "alembic", "Warning", "prefect."):
+            assert word not in said.err, (name, said.err)
+
+
+def test_words_for_a_person(cli: Cli, lived: Path) -> None:
+    for arguments in (["status"], ["history"], ["show", "2"], ["doctor"]):
+        said = cli(*arguments, "-w", lived)
+        assert said.out
+        assert said.err == ""
+    shown = cli("status", "-w", lived).out
+    for word in ("champion", "perdure release", "perdure retrain", "perdure ingest", "broken.csv"):
+        assert word in shown
+
+
+def test_logs_go_to_stderr(cli: Cli, workspace: Path) -> None:
+    from perdure import config
+    from perdure.tasks import experiences
+
+    experiences.begin(config.read(workspace), ())
+    said = cli("ingest", "-w", workspace, "--json")
+    assert said.json["files"] == []
+    assert "cut short" in said.err
+
+
+def test_the_nearest_workspace_above_is_taken(
+    cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace / "data" / "experiences")
+    assert cli("status", "--json").json["model"] == "small"
+
+
+def test_status_imports_nothing_heavy(lived: Path) -> None:
+    code = (
+        "import sys; from perdure.cli import app\n"
+        "try: app.main()\nexcept SystemExit as e: assert not e.code\n"
+        f"found = [m for m in {HEAVY} if m in sys.modules]; assert not found, found"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "-w", str(lived)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "champion" in done.stdout
+
+
+RUBBISH = {
+    "binary": b"\x00\xff\xfe" * 500,
+    "one line": b"a,b,colour,kind\n",
+    "ragged": b"a,b,colour,kind\n1,2\n1,2,3,4,5,6\n",
+    "quotes": b'a,b,colour,kind\n"1,2,red,yes\n',
+    "nothing": b"",
+    "half a parquet": b"PAR1\x15\x04",
+}
+
+
+@pytest.mark.parametrize("content", RUBBISH.values(), ids=RUBBISH)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rubbish_is_refused_in_words(
+    cli: Cli, tmp_path: Path, shared: Path, content: bytes, suffix: str
+) -> None:
+    """By `init`, which leaves nothing behind, and by `ingest`, which keeps it in quarantine."""
+    file = tmp_path / f"rubbish.{suffix}"
+    file.write_bytes(content)
+    said = cli("init", tmp_path / "new", "--data", file, "--target", "kind")
+    assert said.code == 3
+    assert "Traceback" not in said.err
+    assert "rubbish" in said.err
+    assert not (tmp_path / "new").exists()
+
+    said = cli("ingest", "-w", shared, file)
+    assert said.code == 3
+    assert "Traceback" not in said.err
+    assert "quarantined" in said.out
+    assert file.read_bytes() == content
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kit.make(tmp_path_factory.mktemp("shared") / "workspace")
+
+
+def test_files_with_odd_names_are_harmless(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    names = ["..a..b.csv", "with blank.csv", "-rf.csv", "[red]x[bold].csv", "ü\tß.csv", "a;b$(id).csv"]
+    for number, name in enumerate(names, 20):
+        kit.arrive(shared, name, kit.table(number))
+    (shared / "inbox" / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+    secret = tmp_path / "secret.csv"
+    secret.write_text(kit.table(30))
+    (shared / "inbox" / "other.csv").symlink_to(secret)
+    said = cli("ingest", "-w", shared, "--json")
+    outcomes = {one["file"]: one["outcome"] for one in said.json["files"]}
+    assert len(outcomes) == len(names) + 2
+    assert outcomes.pop("link.csv") == "quarantined"
+    assert set(outcomes.values()) == {"ingested"}
+    assert secret.read_text() == kit.table(30)
+    assert sorted(path.name for path in (shared / "inbox").iterdir()) == [".gitkeep"]
+    assert not kit.git(shared, "status", "--porcelain")
+    shown = cli("status", "-w", shared)
+    assert shown.code == 0

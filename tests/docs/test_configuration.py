@@ -1,0 +1,171 @@
+"""docs/configuration.md: every key, its present default, and a model of one's own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from perdure import config
+from perdure.strategies import catalogue, models
+from perdure.tasks.tables import schema
+from tests.docs import pages
+
+PAGE = "configuration.md"
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "config model": config.ModelConfig,
+    "config data": config.DataConfig,
+    "config training": config.TrainingConfig,
+    "config evaluation": config.EvaluationConfig,
+    "config gates": config.GatesConfig,
+    "config promotion": config.PromotionConfig,
+    "config tracking": config.TrackingConfig,
+    "schema classification": schema.ClassTarget,
+    "schema regression": schema.ValueTarget,
+    "schema number": schema.NumberColumn,
+    "schema category": schema.CategoryColumn,
+    "schema ignore": schema.IgnoredColumn,
+    "schema file": schema.Schema,
+    "strategy ewc": catalogue.discover()["ewc"].settings,
+    "strategy replay": catalogue.discover()["replay"].settings,
+}
+CHOOSES = {"kind", "task"}
+"""Keys that say which section it is: the class has a default for them, the file has not."""
+OWN_SECTIONS = {"target", "columns"}
+"""Keys of the schema that have sections of their own."""
+
+
+CHANGED = {
+    "commands.md": ("| 1 | a fault |", "| 1 | something else |"),
+    "configuration.md": ("| `30` |", "| `31` |"),
+}
+"""In generated parts: what stands there now, and what may have stood there before."""
+
+
+def table(block: str) -> dict[str, tuple[str, str, str]]:
+    part = pages.after(f"<!-- generated: {block} -->\n", pages.text(PAGE))
+    return {
+        key.strip("`"): (default, allowed, words)
+        for key, default, allowed, words in pages.rows(part)
+    }
+
+
+def test_every_section_and_strategy_is_there() -> None:
+    parts = set(pages.generator().names_in(pages.text(PAGE)))
+    assert parts == {*SECTIONS, "strategies"}
+    assert {f"config {name}" for name in config.Config.model_fields} <= parts
+    strategies = pages.after("<!-- generated: strategies -->\n", pages.text(PAGE))
+    assert [row[0].strip("`") for row in pages.rows(strategies)] == list(catalogue.discover())
+    with_settings = {n for n, s in catalogue.discover().items() if s.settings.model_fields}
+    assert {f"strategy {name}" for name in with_settings} <= parts
+
+
+@pytest.mark.parametrize("block", SECTIONS)
+def test_every_key_is_there_with_its_present_default(block: str) -> None:
+    fields = {
+        field.alias or name: field
+        for name, field in SECTIONS[block].model_fields.items()
+        if not (block == "schema file" and name in OWN_SECTIONS)
+    }
+    found = table(block)
+    assert list(found) == list(fields)
+    for key, field in fields.items():
+        default, allowed, words = found[key]
+        assert re.match(r".+\.$", words), f"{block}: {key} needs a sentence"
+        assert allowed
+        if field.is_required() or (key in CHOOSES and block.startswith("schema")):
+            assert default == "required"
+        elif field.get_default(call_default_factory=True) is None:
+            assert default == "left out"
+        else:
+            value: Any = field.get_default(call_default_factory=True)
+            if key == "strategies":
+                value = [one.name for one in value]
+            assert json.loads(default.strip("`")) == value
+
+
+def test_a_key_that_is_new_gets_an_empty_cell_and_a_known_one_keeps_its_words() -> None:
+    before = "| `old` | `1` | whole number | What people wrote. |"
+    old = {"type": "integer", "default": 2}
+    made = pages.generator().settings({"old": old, "new": {"type": "boolean"}}, ["new"], before)
+    assert made.splitlines()[2:] == [
+        "| `old` | `2` | whole number | What people wrote. |",
+        "| `new` | required | `true`, `false` |  |",
+    ]
+
+
+def test_the_pages_are_what_the_generator_writes() -> None:
+    written = pages.generator().pages()
+    assert [path.name for path in written] == ["commands.md", "configuration.md"]
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        assert pages.generator().regenerated(text) == text, "run: python docs/generate.py"
+        now, before = CHANGED[path.name]
+        assert now in text
+        assert pages.generator().regenerated(text.replace(now, before)) == text
+
+
+def test_every_example_is_a_configuration() -> None:
+    minimal = {"model": {"name": "m"}, "data": {"target": "y", "task": "classification"}}
+    examples = [
+        tomllib.loads(block)
+        for page in (PAGE, "operations.md")
+        for block in pages.blocks(pages.text(page), "toml")
+    ]
+    assert len(examples) >= 4
+    for example in examples:
+        whole = config.Config.model_validate({**minimal, **example})
+        assert catalogue.check(whole, Path()) == []
+    assert config.Config.model_validate(examples[0]) == config.parse(
+        '[model]\nname = "weather"\n[data]\ntarget = "rain"\ntask = "classification"\n'
+    )
+
+
+def own_model() -> str:
+    return next(pages.blocks(pages.text(PAGE), "python"))
+
+
+def factories() -> list[dict[str, Any]]:
+    found = [tomllib.loads(block) for block in pages.blocks(pages.text(PAGE), "toml")]
+    return [one["model"] for one in found if "factory" in one.get("model", {})]
+
+
+def test_a_model_of_ones_own_by_path_and_by_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_path, by_module = factories()
+    place = tmp_path / by_path["factory"].partition(":")[0]
+    place.parent.mkdir()
+    place.write_text(own_model())
+    name, _, _ = by_module["factory"].partition(":")
+    package = tmp_path / "installed" / name.partition(".")[0]
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / f"{name.partition('.')[2]}.py").write_text(own_model())
+    monkeypatch.syspath_prepend(str(package.parent))
+    importlib.invalidate_caches()
+    try:
+        for one in (by_path, by_module):
+            body = models.build(one["factory"], 6, 3, one["parameters"], tmp_path)
+            assert body(torch.zeros(5, 6)).shape == (5, 3)
+            widths = {tuple(p.shape) for p in body.parameters()}
+            assert (one["parameters"]["width"], 6) in widths
+    finally:
+        for module in [m for m in sys.modules if m.partition(".")[0] == package.name]:
+            del sys.modules[module]
+
+
+def test_what_is_said_of_the_built_in_model_and_the_switches() -> None:
+    body = models.build("mlp", 4, 2, {}, Path())
+    widths = [layer.out_features for layer in body.modules() if isinstance(layer, torch.nn.Linear)]
+    assert f"by\ndefault `{widths[:-1]}`" in pages.text(PAGE)
+    assert (pages.ROOT / "src/perdure/telemetry.py").is_file()

@@ -49,7 +49,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = kit.make(tmp_path_factory.mktemp("lived") / "workspace")
     kit.ingest(root, kit.table(2))
     retrain.fn(str(root))
-    kit.configure(root, floor="0.5")
+    kit.configure(root, past="0.2")
     kit.ingest(root, kit.turned(3, 240))
     retrain.fn(str(root))
     kit.arrive(root, "broken.csv", kit.table(5).replace("a,b,", "a,c,"))

@@ -54,7 +54,7 @@ def test_status(cli: Cli, lived: Path) -> None:
     assert [one[:6] for one in value["pending"]] == ["000004"]
     assert [one["id"][:6] for one in value["held"]] == ["000002", "000003"]
     assert "rolled back" in value["held"][0]["reasons"][0]
-    assert "floor" in value["held"][1]["reasons"][0]
+    assert "past" in value["held"][1]["reasons"][0]
     assert {"file", "reason", "rows"} <= set(value["quarantined"][0])
     assert {(one["file"], one["rows"]) for one in value["quarantined"]} == {
         ("broken.csv", 60),

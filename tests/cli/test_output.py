@@ -109,7 +109,7 @@ def test_rubbish_is_refused_in_words(
     said = cli("ingest", "-w", shared, file)
     assert said.code == 3
     assert "Traceback" not in said.err
-    assert "quarantined" in said.out
+    assert "quarantine" in said.out
     assert file.read_bytes() == content
 
 

@@ -142,7 +142,7 @@ class Driver:
         return {
             "points": len(names),
             "names": names,
-            "repeatable": recount == len(names) and not kit.differences(again, wanted),
+            "again": {"points": recount, "differences": kit.differences(again, wanted)},
             "done": wanted,
             "cases": cases,
             "control": self.control(scenario, wanted, [*moments, *fatal[::-1]]),

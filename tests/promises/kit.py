@@ -35,7 +35,7 @@ device = "cpu"
 [gates]
 floor = {floor}
 new_margin = false
-past_margin = false
+past_margin = {past}
 
 [promotion]
 mode = "{mode}"
@@ -65,11 +65,12 @@ def configure(
     *,
     strategies: str = '[{ name = "replay", size = 40 }]',
     floor: str = "false",
+    past: str = "false",
     mode: str = "automatic",
     more: str = "",
 ) -> None:
     """Write a configuration with a model that trains in no time, and commit it."""
-    text = _CONFIG.format(strategies=strategies, floor=floor, mode=mode) + more
+    text = _CONFIG.format(strategies=strategies, floor=floor, past=past, mode=mode) + more
     (root / "perdure.toml").write_text(text, encoding="utf-8")
     git(root, "commit", "--quiet", "--allow-empty", "--all", "-m", "test: a small model")
 

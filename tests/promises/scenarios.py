@@ -45,7 +45,7 @@ def _pending(root: Path) -> None:
     """One version is champion; one experience will pass, and the last will be refused."""
     kit.make(root)
     retrain.fn(str(root))
-    kit.configure(root, floor="0.5")
+    kit.configure(root, past="0.2")
     kit.ingest(root, kit.table(2), kit.turned(3, 240))
 
 

@@ -68,7 +68,7 @@ def test_a_refusal_does_not_stop_what_comes_after(workspace: Path) -> None:
     """The learner is as it was before, and the next experience is learned all the same."""
     retrain.fn(str(workspace))
     before = kit.learners(workspace)
-    kit.configure(workspace, floor="0.5")
+    kit.configure(workspace, past="0.2")
     kit.ingest(workspace, kit.turned(3, 240), kit.table(4))
     bad, good = retrain.fn(str(workspace)).learned
     assert (bad.verdict, good.verdict) == ("refused", "passed")

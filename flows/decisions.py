@@ -10,8 +10,8 @@ from perdure.records import Action, Change, Event, Held, Registered, Verdict, Ve
 
 
 def utc_now() -> str:
-    """The time, UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The time, UTC, ISO 8601; as fine as the quarantine's, for the history merges the two."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def expected(now: Registered) -> dict[str, int | None]:
@@ -47,7 +47,7 @@ def refused(now: Registered, version: Version, verdict: Verdict, by: str) -> Cha
         verdicts={version.version: verdict},
         hold=(Held(version.experience, verdict.refusals, at, by),),
         events=(
-            _event("refused", version, by, reason=reason),
+            _event("refused", version, by, reason=reason, at=at),
             Event(at, "held", experience=version.experience, reason="refused by a gate", by=by),
         ),
     )
@@ -105,7 +105,7 @@ def rolled_back(
         hold=tuple(Held(id_, (why,), at, by) for id_ in held),
         release=tuple(id_ for id_ in target.cursor if id_ in now.held),
         events=(
-            _event("rolled back", target, by, replaced=replaced, reason=reason),
+            _event("rolled back", target, by, replaced=replaced, reason=reason, at=at),
             *(Event(at, "held", experience=id_, reason=why, by=by) for id_ in held),
         ),
     )
@@ -150,8 +150,9 @@ def _event(
     *,
     replaced: int | None = None,
     reason: str | None = None,
+    at: str | None = None,
 ) -> Event:
-    return Event(utc_now(), action, version.version, replaced, version.experience, reason, by)
+    return Event(at or utc_now(), action, version.version, replaced, version.experience, reason, by)
 
 
 def _key(action: str) -> str:

@@ -104,7 +104,7 @@ def _mlflow(ws: Workspace) -> Check:
 
 def _shown(ws: Workspace) -> str:
     """The tracking address, without a password."""
-    if ws.config.tracking.uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+    if ws.config.tracking.uri is None:
         return "SQLite in .perdure/"
     scheme, _, rest = ws.tracking_uri.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -8,7 +8,7 @@ from perdure.flows.inbox import waiting
 from perdure.flows.pending import pending
 from perdure.flows.workspace import open_workspace
 from perdure.records import Event, Version, to_json
-from perdure.tasks import experiences
+from perdure.tasks import data_versions, experiences
 from perdure.tasks.registry import Registry
 
 Json = dict[str, Any]
@@ -21,7 +21,8 @@ def status(workspace: str) -> Json:
         `model`; `champion` and `challenger`: None, or `version`, `promoted_at`,
         `weights_sha256`, `state_sha256`, `cursor`, `data`; `pending`: ids; `held`: `id`,
         `reasons`, `at`, `by`; `quarantined`: `file`, `reason`, `rows`, `at`, `folder`;
-        `experiences`: how many; `inbox`: files that wait there; `rows`.
+        `experiences`: how many; `rows`; `inbox`: files that wait there; `data_missing`: on a
+        fresh clone, before anything fetched the data.
     """
     ws = open_workspace(workspace)
     now = Registry(ws).read()
@@ -39,7 +40,9 @@ def status(workspace: str) -> Json:
             {"id": one.id, "reasons": list(one.reasons), "at": one.at, "by": one.by}
             for one in sorted(held, key=lambda one: one.id)
         ],
-        "quarantined": [to_json(one) for one in experiences.list_quarantined(ws)]
+        "quarantined": [
+            {**to_json(one), "experience": None} for one in experiences.list_quarantined(ws)
+        ]
         + [
             {
                 "file": sources[one.id].source if one.id in sources else one.id,
@@ -47,6 +50,7 @@ def status(workspace: str) -> Json:
                 "rows": sources[one.id].rows if one.id in sources else 0,
                 "at": one.at,
                 "folder": None,
+                "by": one.by,
                 "experience": one.id,
             }
             for one in by_hand
@@ -54,6 +58,7 @@ def status(workspace: str) -> Json:
         "experiences": len(arrived),
         "rows": sum(one.rows for one in arrived),
         "inbox": [path.name for path in waiting(ws)],
+        "data_missing": data_versions.missing(ws),
     }
 
 
@@ -80,7 +85,7 @@ def history(workspace: str) -> list[Json]:
     ws = open_workspace(workspace)
     events = list(Registry(ws).history())
     door = [
-        Event(one.at, "quarantined", reason=f"{one.file}: {one.reason}", by=one.by)
+        Event(one.at, "quarantined", reason=f"{one.file}, {one.rows} rows: {one.reason}", by=one.by)
         for one in experiences.list_quarantined(ws)
     ]
     return [to_json(event) for event in _merged(events, door)]

@@ -8,7 +8,7 @@ from perdure.config import Task, TrainingConfig
 
 _TEMPLATE = """\
 # Perdure's configuration. What stands here behind a # is the default; docs/configuration.md
-# has every key. Faults are reported all together: perdure doctor
+# has every key. `perdure doctor` checks it, and says all faults together.
 
 [model]
 name = {name}            # the registered model in MLflow

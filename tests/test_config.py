@@ -122,3 +122,16 @@ def test_whatever_stands_there_parses_or_is_explained(raw: dict[str, Any]) -> No
         return
     assert faults
     assert all(faults)
+
+
+def test_strategies_are_checked_beside_other_faults(tmp_path: Path) -> None:
+    from perdure.strategies import catalogue
+
+    faulty = MINIMAL.replace("weather", "a/b") + '[training]\nstrategies = ["nave"]\n'
+    (tmp_path / "perdure.toml").write_text(faulty)
+    with pytest.raises(ConfigError) as caught:
+        config.read(tmp_path, [catalogue.check])
+    assert [fault.split(" ")[0].rstrip(":") for fault in caught.value.faults] == [
+        "model.name",
+        "training.strategies.0.name",
+    ]

@@ -238,11 +238,32 @@ def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
-    config = parse(text, str(path))
+    try:
+        config = parse(text, str(path))
+    except ConfigError as error:
+        found = [f for check in checks for part in _strategies_of(text) for f in check(part, root)]
+        raise ConfigError(str(path), [*error.faults, *found]) from error
     faults = [fault for check in checks for fault in check(config, root)]
     if faults:
         raise ConfigError(str(path), faults)
     return Workspace(root.resolve(), config)
+
+
+def _strategies_of(text: str) -> list[Config]:
+    """Of a file with faults elsewhere, its strategies alone, if they can be read."""
+    try:
+        strategies = tomllib.loads(text)["training"]["strategies"]
+        return [
+            Config.model_validate(
+                {
+                    "model": {"name": "model"},
+                    "data": {"target": "target", "task": "classification"},
+                    "training": {"strategies": strategies},
+                }
+            )
+        ]
+    except (tomllib.TOMLDecodeError, ValidationError, LookupError, TypeError):
+        return []
 
 
 def parse(text: str, path: str = CONFIG_NAME) -> Config:

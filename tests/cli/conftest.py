@@ -53,7 +53,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kit.ingest(root, kit.turned(3, 240))
     retrain.fn(str(root))
     kit.arrive(root, "broken.csv", kit.table(5).replace("a,b,", "a,c,"))
-    kit.arrive(root, "partly.csv", kit.table(4).replace("green", "violet", 1))
+    kit.arrive(root, "partly.csv", kit.partly(4))
     ingest.fn(str(root))
     rollback.fn(str(root), reason="complaints")
     kit.arrive(root, "waiting.csv", kit.table(6))

@@ -35,7 +35,7 @@ def test_it_makes_a_workspace(cli: Cli, tmp_path: Path, data: Path) -> None:
 
 
 def test_a_number_to_predict_is_a_regression(cli: Cli, tmp_path: Path) -> None:
-    lines = [f"{i},{i * 1.5 + 0.25}" for i in range(80)]
+    lines = [f"{i * 7 % 80 + 0.5},{i * 1.5 + 0.25}" for i in range(80)]
     (tmp_path / "d.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
     made = cli("init", tmp_path / "w", "--data", tmp_path / "d.csv", "--target", "y", "--json").json
     assert made["task"] == "regression"

@@ -35,7 +35,7 @@ HANGS_S = 60.0
 """A child that takes longer says where it is, and ends."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 FILE_EVENTS = frozenset(
-    "os.rename os.remove os.mkdir os.rmdir os.link os.symlink os.truncate".split()
+    ["os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"]
 )
 
 Command = Callable[[Path], None]

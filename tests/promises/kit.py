@@ -60,6 +60,12 @@ def turned(number: int, rows: int = 60) -> str:
     return table(number, rows, labels=("yes", "no"))
 
 
+def partly(number: int) -> str:
+    """The same with one row that the schema refuses."""
+    head, first, *rows = table(number).splitlines()
+    return "\n".join([head, f"much{first}", *rows]) + "\n"
+
+
 def configure(
     root: Path,
     *,

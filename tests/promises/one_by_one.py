@@ -1,6 +1,6 @@
 """Ingests and learns years, in a process of its own.
 
-    python -m tests.promises.one_by_one WORKSPACE NUMBER...
+python -m tests.promises.one_by_one WORKSPACE NUMBER...
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def warm(root: Path) -> None:
 def _files_arrived(root: Path) -> None:
     kit.make(root)
     kit.arrive(root, "one.csv", kit.table(2))
-    kit.arrive(root, "three.csv", kit.table(3).replace("green", "violet", 1))
+    kit.arrive(root, "three.csv", kit.partly(3))
     kit.arrive(root, "two.csv", BAD)
 
 

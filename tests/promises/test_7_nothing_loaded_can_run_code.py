@@ -26,12 +26,12 @@ from tests.promises.grown import Grown
 REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("flows", "tasks", "strategies", "src/perdure", "benchmarks")
 MODULES = frozenset(
-    "pickle cPickle _pickle dill cloudpickle joblib shelve marshal jsonpickle runpy".split()
+    ["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "runpy"]
 )
-CALLS = frozenset("eval exec compile __import__".split())
+CALLS = frozenset(["eval", "exec", "compile", "__import__"])
 MEANT = {"strategies/models.py": ["compile()", "exec()"]}
 """`model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace."""
-ATTRIBUTES = frozenset("read_pickle to_pickle full_load unsafe_load allow_pickle".split())
+ATTRIBUTES = frozenset(["read_pickle", "to_pickle", "full_load", "unsafe_load", "allow_pickle"])
 
 
 class Marker:

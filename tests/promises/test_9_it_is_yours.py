@@ -12,7 +12,7 @@ import perdure
 from perdure.telemetry import SWITCHES
 from tests.promises.journey import GUARD, Journey
 
-HEAVY = "prefect mlflow dvc torch avalanche pandas wandb".split()
+HEAVY = ["prefect", "mlflow", "dvc", "torch", "avalanche", "pandas", "wandb"]
 
 
 def test_the_guard_sees(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def rolled_back(result: RolledBack, indent: str = "") -> None:
         out.print(f"{indent}Version {result.version} is champion and challenger already.")
         return
     out.print(
-        f"{indent}{GOOD} Version [bold]{result.version}[/] is champion again, instead of "
+        f"{indent}{GOOD} Version [bold]{result.version}[/] is the champion, instead of "
         f"{_version(result.replaced)}: weights, memory and place in the data."
     )
     if result.held:

@@ -28,15 +28,21 @@ def status(result: Json) -> None:
             out.print(f"  {alias:<11} none")
             continue
         out.print(
-            f"  {alias:<11} version [bold]{one['version']}[/], since {one['promoted_at']}, "
+            f"  {alias:<11} version [bold]{one['version']}[/], since {one['promoted_at'][:19]}Z, "
             f"learned {len(one['cursor'])}, weights {one['weights_sha256'][:8]}, "
             f"state {one['state_sha256'][:8]}"
         )
     _list("pending", result["pending"], "perdure retrain")
     held = [f"{one['id']}  {'; '.join(one['reasons'])}" for one in result["held"]]
     _list("held", held, "perdure release ID")
-    _list("quarantined", [f"{one['file']}  {one['reason']}" for one in result["quarantined"]])
+    refused = [
+        f"{one['file']}, {counted(one['rows'], 'row')}: {one['reason']}"
+        for one in result["quarantined"]
+    ]
+    _list("quarantined", refused)
     _list("in the inbox", result["inbox"], "perdure ingest")
+    if result["data_missing"]:
+        out.print("  the data is not on this machine yet  → [bold]perdure retrain[/]")
 
 
 def _list(name: str, items: Sequence[str], command: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_many_at_once_and_each_either_wins_or_is_told(workspace: Path) -> None:
 
     def run(wish: str, version: int) -> None:
         start.wait(60)
-        for _ in range(3):
+        for _ in range(300):
             try:
                 if wish == "rolled back":
                     changed = rollback.fn(str(workspace), to=version, keep_data=True).changed
@@ -73,9 +74,10 @@ def test_many_at_once_and_each_either_wins_or_is_told(workspace: Path) -> None:
                     changed = promote.fn(str(workspace), version=version).changed
             except LockHeld as error:
                 told.append(error)
+                time.sleep(0.05)
             else:
-                if changed:
-                    won.append((wish, version))
+                won.extend([(wish, version)] * changed)
+                return
 
     wishes = [("rolled back", 1), ("rolled back", 2), ("promoted", 3)] * 2
     threads = [threading.Thread(target=run, args=wish) for wish in wishes]

@@ -229,9 +229,11 @@ class Registry:
 
     @cached_property
     def _versions(self) -> Versions:
+        from perdure.tasks.registry import moved
         from perdure.tasks.registry.experiments import Experiments
         from perdure.tasks.registry.versions import Versions
 
+        moved.adopt(self.workspace)
         return Versions(self.workspace, self.client, Experiments(self.workspace, self.client))
 
     @cached_property

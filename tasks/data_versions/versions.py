@@ -148,9 +148,26 @@ def _remote(repo: Repo) -> tuple[Any, str]:
 def _prepare_local(ws: Workspace) -> None:
     """DVC would make a missing folder; a network disk that is not mounted looks like one."""
     fs, path = use(ws.root, _remote)
-    if fs.protocol != "local" or Path(path).is_dir():
+    if fs.protocol != "local":
+        return
+    if Path(path).is_dir():
+        _drop_empty_listing(Path(path), revision(ws))
         return
     if Path(path) == ws.root / LOCAL_REMOTE:
         Path(path).mkdir(parents=True, exist_ok=True)
         return
     raise Unreachable(f"the DVC remote {path} does not exist", hint=f"mount it, or mkdir {path}")
+
+
+def _drop_empty_listing(remote: Path, recorded: str | None) -> None:
+    """Remove the folder's listing from a local remote where it is empty.
+
+    DVC makes an object empty under its last name, tries to reflink it, and removes it again
+    where the file system cannot. Killed in between it leaves the empty one, and refuses every
+    later push as corrupted (dvc-objects 5, `fs/generic.py`).
+    """
+    if recorded is None:
+        return
+    listing = remote / "files" / "md5" / recorded[:2] / recorded[2:]
+    if listing.is_file() and listing.stat().st_size == 0:
+        listing.unlink()

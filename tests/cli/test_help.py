@@ -15,9 +15,34 @@ from perdure.cli.app import app
 from perdure.errors import EXIT_CODES
 from tests.cli.conftest import Cli
 
-COMMANDS = ["init", "ingest", "retrain", "promote", "rollback", "release", "quarantine", "evaluate", "status", "history", "show", "demo", "doctor"]
+COMMANDS = [
+    "init",
+    "ingest",
+    "retrain",
+    "promote",
+    "rollback",
+    "release",
+    "quarantine",
+    "evaluate",
+    "status",
+    "history",
+    "show",
+    "demo",
+    "doctor",
+]
 GROUP: Any = typer.main.get_command(app)
-HEAVY = ["torch", "avalanche", "mlflow", "dvc", "pandas", "pandera", "prefect", "matplotlib", "sklearn", "scipy"]
+HEAVY = [
+    "torch",
+    "avalanche",
+    "mlflow",
+    "dvc",
+    "pandas",
+    "pandera",
+    "prefect",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+]
 
 
 def command(name: str) -> Any:

@@ -12,11 +12,25 @@ from tests.cli.conftest import Cli
 from tests.promises import kit
 from tests.promises.journey import Journey
 
-HEAVY = ["torch", "avalanche", "mlflow", "dvc", "pandas", "pandera", "prefect", "matplotlib", "sklearn"]
+HEAVY = [
+    "torch",
+    "avalanche",
+    "mlflow",
+    "dvc",
+    "pandas",
+    "pandera",
+    "prefect",
+    "matplotlib",
+    "sklearn",
+]
 
 
 def test_json_is_all_that_stands_on_stdout(journey: Journey) -> None:
-    asked = [said for name, said in journey.said.items() if name not in {"status in words", "nothing to do"}]
+    asked = [
+        said
+        for name, said in journey.said.items()
+        if name not in {"status in words", "nothing to do"}
+    ]
     assert len(asked) == 5
     for said in asked:
         assert said.out.startswith("{")

@@ -15,6 +15,7 @@ Writes `FOLDER/<scenario>.json`: `points`, `cases` and `control`.
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import json
 import os
 import random
@@ -84,7 +85,7 @@ class Points:
             start(process, *args, **kwargs)
             self.hit("a process runs")
 
-        subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+        subprocess.Popen.__init__ = started  # type: ignore[method-assign,assignment]
 
     def _audited(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
@@ -134,7 +135,7 @@ class Driver:
         again, recount = self.whole(scenario)
         chance = random.Random(f"{SEED} {scenario.name}")
         moments = scenario.moments(names)
-        fatal = sorted({*spread(chance, len(names), scenario.cases), *moments})
+        fatal = sorted({*spread(chance, min(len(names), recount), scenario.cases), *moments})
         cases = [self.case(scenario.command, wanted, [at]) for at in fatal]
         for _ in range(scenario.twice):
             first = chance.choice(fatal)
@@ -221,7 +222,7 @@ class Driver:
                 points.watch()
                 command(self.root)
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - told to the driver, whatever it is
                 traceback.print_exc()
                 sys.stderr.flush()
             finally:
@@ -240,7 +241,7 @@ def spread(chance: random.Random, points: int, cases: int) -> list[int]:
     """The first point, the last, and one at random out of each part in between."""
     cases = min(cases, points)
     edges = [1 + round(i * (points - 2) / (cases - 2)) for i in range(cases - 1)]
-    inner = [chance.randint(low, max(low, high - 1)) for low, high in zip(edges, edges[1:], strict=False)]
+    inner = [chance.randint(low, max(low, high - 1)) for low, high in itertools.pairwise(edges)]
     return sorted({1, *inner, points})
 
 

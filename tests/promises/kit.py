@@ -187,7 +187,11 @@ def picture(root: Path) -> dict[str, Any]:
         "pending": [e.id for e in pending(ws, now)],
         "inbox": sorted(path.name for path in ws.inbox.iterdir()),
         "versioned": _versioned(root, str(data_versions.revision(ws))),
-        "tree": [line for line in git(root, "ls-tree", "-r", "HEAD").splitlines() if "data.dvc" not in line],
+        "tree": [
+            line
+            for line in git(root, "ls-tree", "-r", "HEAD").splitlines()
+            if "data.dvc" not in line
+        ],
         "changed": git(root, "status", "--porcelain").splitlines(),
         "left": _left(ws.state),
     }

@@ -12,11 +12,14 @@ from perdure.flows.retrain import retrain
 from tests.promises import kit
 
 
-def learn(root: Path, numbers: list[int]) -> None:
+def learn(root: Path, numbers: list[int], *, at_once: bool = False) -> None:
+    """Ingest and learn; with `at_once` all in one retraining."""
     if not (root / "perdure.toml").exists():
         kit.make(root, strategies=STRATEGIES)
     for number in numbers:
         kit.ingest(root, kit.table(number))
+        if not at_once:
+            retrain.fn(str(root))
     retrain.fn(str(root))
 
 

@@ -64,7 +64,7 @@ def _waiting(root: Path) -> None:
 
 
 def _nobody_recovers(_root: Path) -> None:
-    Changes.recover = lambda _self: None  # type: ignore[method-assign]
+    Changes.recover = lambda _self: None  # type: ignore[method-assign,assignment]
 
 
 def _takes_the_file_first(_root: Path) -> None:
@@ -80,11 +80,13 @@ def _takes_the_file_first(_root: Path) -> None:
 
 
 def _nobody_finds(_root: Path) -> None:
-    Versions.find = lambda _self, _key: None  # type: ignore[method-assign]
+    Versions.find = lambda _self, _key: None  # type: ignore[method-assign,assignment]
 
 
 def _registered_but_not_promoted(names: list[str]) -> list[int]:
-    written = next(i for i, name in enumerate(names) if name.startswith("INSERT INTO model_versions"))
+    written = next(
+        i for i, name in enumerate(names) if name.startswith("INSERT INTO model_versions")
+    )
     return [names.index("commit", written) + 2]
 
 
@@ -108,7 +110,7 @@ ALL = (
         _files_arrived,
         lambda root: ignore(ingest.fn(str(root))),
         _takes_the_file_first,
-        cases=12,
+        cases=10,
         moments=_dvc_tries_to_link,
     ),
     Scenario(
@@ -116,7 +118,7 @@ ALL = (
         _pending,
         lambda root: ignore(retrain.fn(str(root))),
         _nobody_finds,
-        cases=11,
+        cases=8,
         moments=_registered_but_not_promoted,
     ),
     Scenario(
@@ -124,14 +126,14 @@ ALL = (
         _waiting,
         lambda root: ignore(promote.fn(str(root), version=2, reason="looks good")),
         _nobody_recovers,
-        cases=12,
+        cases=10,
     ),
     Scenario(
         "rollback",
         _three_versions,
         lambda root: ignore(rollback.fn(str(root), to=1, reason="complaints")),
         _nobody_recovers,
-        cases=12,
+        cases=10,
     ),
 )
 

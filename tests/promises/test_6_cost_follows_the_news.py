@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from perdure.tasks import packaging
 from tests.promises import kit
 from tests.promises.grown import BUDGET, WINDOW, Grown
@@ -21,7 +23,7 @@ def test_the_learner_stops_growing_once_its_memory_is_full(grown: Grown) -> None
         sizes.append(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
     assert len(sizes) == 5
     # The cursor: an id of 15 characters an experience, and a hash and a count or two.
-    assert all(later - earlier < 64 for earlier, later in zip(sizes, sizes[1:], strict=False))
+    assert all(later - earlier < 64 for earlier, later in pairwise(sizes))
     assert sizes[0] > 2000
 
 

@@ -9,6 +9,7 @@ import pickle  # noqa: TID251 - to plant what must not run
 import pickletools
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,18 @@ from tests.promises.grown import Grown
 REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("flows", "tasks", "strategies", "src/perdure", "benchmarks")
 MODULES = frozenset(
-    ["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "runpy"]
+    [
+        "pickle",
+        "cPickle",
+        "_pickle",
+        "dill",
+        "cloudpickle",
+        "joblib",
+        "shelve",
+        "marshal",
+        "jsonpickle",
+        "runpy",
+    ]
 )
 CALLS = frozenset(["eval", "exec", "compile", "__import__"])
 MEANT = {"strategies/models.py": ["compile()", "exec()"]}
@@ -156,10 +168,9 @@ def test_a_planted_pickle_is_not_run(workspace: Path, tmp_path: Path) -> None:
             path.write_bytes(planted)
             manifest.write(folder)
             for use in (_predict, _retrain, _evaluate, _roll_back):
-                try:
+                # Refused, in whatever words; test_packaging says which.
+                with suppress(PerdureError, ValueError, OSError, RuntimeError, KeyError):
                     use(workspace, folder)
-                except (PerdureError, ValueError, OSError, RuntimeError, KeyError):
-                    pass  # refused, in whatever words; test_packaging says which
                 assert not marker.exists(), f"{use.__name__} ran what stood in {path}"
         path.write_bytes(content)
         manifest.write(folder)

@@ -19,9 +19,7 @@ from tests.promises import kit
 from tests.promises.journey import perdure
 
 
-def test_a_rollback_beside_a_retraining(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_beside_a_retraining(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The retraining stands still in the middle, and a real process asks for a rollback."""
     retrain.fn(str(workspace))
     kit.ingest(workspace, kit.table(2))

@@ -343,3 +343,16 @@ def test_killed_at_any_time_the_next_run_repairs(top: Path) -> None:
     data_versions.pull(ws)
     assert len(list(ws.experiences.iterdir())) == 24
     assert data_versions.add_and_push(ws) == revision
+
+
+def test_an_empty_listing_in_the_remote_does_not_stop_the_next_push(top: Path) -> None:
+    """What DVC leaves when it is killed between making an object and reflinking it."""
+    ws = workspace(top)
+    add(ws, "1")
+    recorded = data_versions.add_and_push(ws)
+    listing = ws.root / ".perdure/dvc-remote/files/md5" / recorded[:2] / recorded[2:]
+    whole = listing.read_bytes()
+    listing.chmod(0o644)
+    listing.write_bytes(b"")
+    assert data_versions.add_and_push(ws) == recorded
+    assert listing.read_bytes() == whole

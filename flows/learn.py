@@ -43,7 +43,7 @@ def learn(workspace: str, experience: str) -> Learned:
             found = get(ws, experience)
             version, evaluation = _candidate(ws, registry, now, found, folder)
         except DataRefused as refusal:
-            step(registry.apply, name="hold the experience")(
+            step(registry.apply, name="hold the experience", retries=2)(
                 decisions.unlearnable(experience, refusal.message, who())
             )
             return Learned(experience, None, "refused", (refusal.message,), False, None, None, None)
@@ -54,7 +54,8 @@ def learn(workspace: str, experience: str) -> Learned:
             if verdict.passed
             else decisions.refused(now, version, verdict, who())
         )
-        step(registry.apply, name="promote" if verdict.passed else "hold the experience")(change)
+        what = "promote" if verdict.passed else "hold the experience"
+        step(registry.apply, name=what, retries=2)(change)
     prefect_engine.report(
         measuring.markdown(experience, version.version, evaluation, verdict), "learn"
     )

@@ -52,7 +52,7 @@ def promote(
             )
         step(registry.download, name="check the learner")(wanted)
         change = decisions.promoted_by_hand(now, wanted, refused, reason, who())
-        step(registry.apply, name="move the aliases")(change)
+        step(registry.apply, name="move the aliases", retries=2)(change)
         replaced = change.replaced[version]
     prefect_engine.report(
         f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}",

@@ -12,6 +12,7 @@ from perdure.flows.learn import learn
 from perdure.flows.pending import pending
 from perdure.flows.prefect_engine import flow
 from perdure.flows.workspace import clear_scratch, open_workspace
+from perdure.progress import track
 from perdure.records import Learned, Retrained
 from perdure.tasks import data_versions, locks
 from perdure.tasks.registry import Registry
@@ -22,10 +23,11 @@ logger = logging.getLogger("perdure")
 def run(workspace: str) -> Retrained:
     """`retrain` as a flow: on the configured Prefect server, or on a temporary one."""
     ws = open_workspace(workspace, strategies=True)
-    prefect_engine.start_early(workspace)
-    if pending(ws, Registry(ws).read()):
-        # Avalanche takes seconds to import, a temporary server to start: both at once.
-        importlib.import_module("perdure.strategies.engine")
+    with track("starting", 1):
+        prefect_engine.start_early(workspace)
+        if pending(ws, Registry(ws).read()):
+            # Avalanche takes seconds to import, a temporary server to start: both at once.
+            importlib.import_module("perdure.strategies.engine")
     return prefect_engine.run_with_server(retrain, workspace=workspace)
 
 

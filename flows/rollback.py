@@ -53,7 +53,7 @@ def rollback(
             return RolledBack(target.version, None, (), changed=False)
         step(registry.download, name="check the learner")(target)
         change = decisions.rolled_back(now, target, reason, keep_data, who())
-        step(registry.apply, name="move the aliases")(change)
+        step(registry.apply, name="move the aliases", retries=2)(change)
     held = tuple(one.id for one in change.hold)
     replaced = now.champion.version if now.champion else None
     prefect_engine.report(

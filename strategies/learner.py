@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from perdure.config import CONFIG_NAME, Config
 from perdure.errors import ConfigError, Corrupt, DataRefused, UsageError
+from perdure.progress import track
 from perdure.strategies import files, randomness
 from perdure.strategies.features import (
     Array,
@@ -242,10 +243,11 @@ class Learner:
             DataRefused: The columns do not fit the features.
         """
         raw = encode(self.spec, columns)
-        with torch.no_grad():
-            found = [
-                self.output(self.model(self.prepare(part))) for part in torch.split(raw, batch)
-            ]
+        found = []
+        with torch.no_grad(), track("measuring", len(raw)) as advance:
+            for part in torch.split(raw, batch):
+                found.append(self.output(self.model(self.prepare(part))))
+                advance(len(part))
         return torch.cat(found).numpy()
 
 

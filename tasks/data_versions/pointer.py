@@ -59,7 +59,7 @@ def kept(ws: Workspace) -> Iterator[None]:
     part.replace(copy)
     try:
         yield
-    except Exception:
+    except Exception:  # whatever it was, it goes on; only the pointer is put right first
         repair(ws)
         raise
     copy.unlink()

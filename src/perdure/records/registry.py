@@ -1,0 +1,93 @@
+"""What stands in the registry, and the changes that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from perdure.records.base import Action
+from perdure.records.data import DataRevision
+from perdure.records.learning import Verdict
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version in the registry: one learner, whole."""
+
+    version: int
+    learning_key: str
+    parent: int | None
+    experience: str
+    weights_sha256: str
+    state_sha256: str
+    cursor: tuple[str, ...]
+    data: DataRevision
+    code: str | None
+    strategy: tuple[str, ...]
+    verdict: Literal["passed", "refused"] | None
+    """None: registered, but not yet judged (killed in between)."""
+    reasons: tuple[str, ...]
+    """Of a refusal, one per gate that said no."""
+    replaced: int | None
+    """The champion that this version replaced when it was promoted; None: none, or never."""
+    run_id: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """An experience set aside until someone releases it."""
+
+    id: str
+    reasons: tuple[str, ...]
+    at: str
+    by: str
+    quarantined: bool = False
+    """Set aside by hand with `perdure quarantine`."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the history."""
+
+    at: str
+    action: Action
+    version: int | None = None
+    replaced: int | None = None
+    experience: str | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What the registry says now, read in one go."""
+
+    champion: Version | None
+    challenger: Version | None
+    champion_since: str | None
+    challenger_since: str | None
+    held: Mapping[str, Held] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Several writes to the registry that belong together.
+
+    Written down first as an intent, then carried out; whoever comes next finishes what was
+    cut short. Every write is idempotent.
+    """
+
+    key: str
+    """Identity of the change; a change with a known key is not carried out twice."""
+    expects: Mapping[str, int | None] = field(default_factory=dict)
+    """What the aliases must be before; else somebody else moved them meanwhile."""
+    aliases: Mapping[str, int | None] = field(default_factory=dict)
+    """Alias to version; None removes it."""
+    replaced: Mapping[int, int | None] = field(default_factory=dict)
+    """Version to the champion that it replaces."""
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
+    hold: tuple[Held, ...] = ()
+    release: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()

@@ -1,0 +1,106 @@
+"""What the commands give back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from perdure.records.base import Metrics
+from perdure.records.data import DataRevision, Ingested
+from perdure.records.learning import Measured, Verdict
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """A new workspace."""
+
+    workspace: str
+    model: str
+    task: str
+    first: Ingested
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What became of all files of one call."""
+
+    files: tuple[Ingested, ...]
+    data: DataRevision
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What became of one experience."""
+
+    experience: str
+    version: int | None
+    """None: it could not be learned at all, and is held."""
+    verdict: Literal["passed", "refused"]
+    reasons: tuple[str, ...]
+    promoted: bool
+    """The champion moved."""
+    prequential: Metrics | None
+    average: Metrics | None
+    forgetting: float | None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining did."""
+
+    learned: tuple[Learned, ...]
+    champion: int | None
+    challenger: int | None
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A promotion by hand."""
+
+    version: int
+    replaced: int | None
+    forced: bool
+    changed: bool
+    """False: it was the champion already."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """A rollback."""
+
+    version: int
+    """The champion now."""
+    replaced: int | None
+    held: tuple[str, ...]
+    """Experiences set aside, for only the abandoned versions had learned them."""
+    changed: bool
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Experiences released, or put into quarantine."""
+
+    experiences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A version measured again, beside the champion."""
+
+    version: int
+    champion: int | None
+    rows: int
+    metrics: Measured
+    champion_metrics: Measured | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding of the doctor."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str | None = None
+    """The command or setting that mends it."""

@@ -98,7 +98,7 @@ def _find(factory: str, root: Path) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise _fault(root, f"model.factory = {factory!r}: {place} has no function {name}")
-    return function  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]  # the user's own
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -30,7 +30,7 @@ def _cached(event: str) -> Callable[..., None]:
     return call
 
 
-class Template(SupervisedTemplate):  # type: ignore[misc]
+class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untyped
     """A `SupervisedTemplate` that is fast on tensors in memory.
 
     The same mathematics and the same random numbers as the stock template. Two things are

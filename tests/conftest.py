@@ -70,7 +70,7 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         host = address[0] if isinstance(address, tuple) else None
         if host is not None and host not in ("127.0.0.1", "::1", "localhost"):
             raise AssertionError(f"a test tried to connect to {address!r}")
-        connect(self, address)  # type: ignore[arg-type]
+        connect(self, address)  # type: ignore[arg-type]  # whatever it was given
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
 

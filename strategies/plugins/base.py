@@ -49,7 +49,7 @@ class Remembering(Protocol):
         ...
 
 
-class TensorData(AvalancheDataset):  # type: ignore[misc]
+class TensorData(AvalancheDataset):  # type: ignore[misc]  # Avalanche is untyped
     """An Avalanche dataset of (x, y, task label) that also offers its tensors whole."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
@@ -64,7 +64,7 @@ class TensorData(AvalancheDataset):  # type: ignore[misc]
         )
 
 
-class TensorExperience(DatasetExperience):  # type: ignore[misc]
+class TensorExperience(DatasetExperience):  # type: ignore[misc]  # Avalanche is untyped
     """An experience on tensors, all of one task."""
 
     task_labels = (0,)

@@ -16,7 +16,7 @@ _WATCHED_ROWS = 4096
 """Validation rows at a time."""
 
 
-class Curve(SupervisedPlugin):  # type: ignore[misc]
+class Curve(SupervisedPlugin):  # type: ignore[misc]  # Avalanche is untyped
     """Record the mean loss of each epoch, and the loss on rows that are only watched.
 
     Args:

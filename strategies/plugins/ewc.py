@@ -12,7 +12,7 @@ from perdure.strategies.plugins.base import SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.state import State, on_cpu
 
 
-class Ewc(SupervisedPlugin):  # type: ignore[misc]
+class Ewc(SupervisedPlugin):  # type: ignore[misc]  # Avalanche is untyped
     """EWC with all quadratics in one.
 
     Args:

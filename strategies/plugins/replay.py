@@ -19,7 +19,7 @@ from perdure.strategies.state import State, on_cpu
 _NAMES = ("x", "y", "task")
 
 
-class Reservoir(ReservoirSamplingBuffer):  # type: ignore[misc]
+class Reservoir(ReservoirSamplingBuffer):  # type: ignore[misc]  # Avalanche is untyped
     """Avalanche's reservoir with the rows copied out.
 
     The stock one holds views, and so keeps every past experience whole in memory.
@@ -55,7 +55,7 @@ class Reservoir(ReservoirSamplingBuffer):  # type: ignore[misc]
         self.fill(kept, weights[: self.max_size].clone())
 
 
-class Replay(ReplayPlugin):  # type: ignore[misc]
+class Replay(ReplayPlugin):  # type: ignore[misc]  # Avalanche is untyped
     """Experience replay from a reservoir.
 
     Args:

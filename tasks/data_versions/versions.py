@@ -136,7 +136,7 @@ def remote_reachable(ws: Workspace) -> bool:
         try:
             fs, path = use(ws.root, _remote)
             return bool(fs.exists(path))
-        except Exception:  # noqa: BLE001 — each kind of remote has its own library, with errors of its own
+        except Exception:  # noqa: BLE001 - each remote's library has errors of its own
             return False
 
 

@@ -94,6 +94,7 @@ class Client:
             try:
                 yield
             finally:
+                # None forgets the address; MLflow's own types leave it out.
                 mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
                 mlflow.set_registry_uri(None)  # type: ignore[arg-type]
                 for name, value in before.items():

@@ -74,7 +74,7 @@ def signature(spec: FeatureSpec) -> Any:
     first = spec.labels[0] if spec.labels else 0.0
     one_kind = len({type(label) for label in spec.labels}) <= 1
     output = kinds.get(type(first), DataType.string) if one_kind else DataType.string
-    anything = AnyType()  # type: ignore[no-untyped-call]
+    anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
     inputs = Schema([ColSpec(anything, column.name) for column in spec.columns])
     outputs = Schema([ColSpec(output)])
     if spec.task == "regression":

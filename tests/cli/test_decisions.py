@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from perdure.flows.retrain import retrain
 from tests.cli.conftest import Cli
 from tests.promises import kit
@@ -23,7 +25,7 @@ def test_the_same_file_twice_is_skipped_with_a_word(cli: Cli, workspace: Path) -
     assert sorted(p.name for p in (workspace / "inbox").iterdir()) == [".gitkeep"]
 
 
-def test_a_story_of_decisions(cli: Cli, workspace: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_story_of_decisions(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERDURE_USER", "ada")
     retrain.fn(str(workspace))
     kit.configure(workspace, floor="0.999")

@@ -83,6 +83,7 @@ def test_nothing_outside_has_an_influence(case: str, task: Task) -> None:
     torch.manual_seed(99)
     np.random.seed(99)
     random.seed(99)
+    # NumPy types its state as a dict or a tuple; by default it is the tuple.
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
     threads = torch.get_num_threads()
     assert both(learned(config, 2, task)) == expected

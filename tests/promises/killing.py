@@ -85,6 +85,7 @@ class Points:
             start(process, *args, **kwargs)
             self.hit("a process runs")
 
+        # Replaced for good, in a forked child that is killed.
         subprocess.Popen.__init__ = started  # type: ignore[method-assign,assignment]
 
     def _audited(self, event: str, args: tuple[Any, ...]) -> None:

@@ -64,6 +64,7 @@ def _waiting(root: Path) -> None:
 
 
 def _nobody_recovers(_root: Path) -> None:
+    # Replaced for good, in a forked child: the mechanism switched off.
     Changes.recover = lambda _self: None  # type: ignore[method-assign,assignment]
 
 

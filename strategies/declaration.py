@@ -32,6 +32,19 @@ class Strategy:
     """What it keeps, in one line."""
     settings: type[Settings] = Settings
     fits: tuple[Task, ...] = ("classification", "regression")
+    memory: str = "nothing"
+    """How large what it keeps is."""
+    cost: str = "nothing"
+    """What it adds to a step, and to an experience."""
+    fails: str = ""
+    """When it does not help."""
+    reference: str = ""
+    """The paper: authors, year, link."""
+    grows: bool = True
+    """Whether new classes may appear in a later experience."""
+    bounded: bool = True
+    """Whether what it keeps, and the cost of an experience, are bounded whatever the number
+    of experiences; only the references `cumulative` and `joint` are not."""
     combines: frozenset[str] = field(default_factory=frozenset)
     """Other strategies that it works beside."""
     plugin: Callable[[Any], Remembering] | None = None

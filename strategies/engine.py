@@ -101,6 +101,7 @@ def _train(
             epochs=training.epochs,
             device=device,
             plugins=[*plugins.values(), curve],
+            fresh=lambda: learner.fresh().to(device),
         )
         for name in CLOCK:
             setattr(strategy.clock, name, learner.clock[name])

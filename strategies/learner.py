@@ -61,6 +61,8 @@ class Learner:
     """What each strategy remembers, by its name."""
     cursor: tuple[str, ...] = ()
     """Ids of the experiences learned, in order."""
+    root: Path = Path()
+    """The workspace, for a model by file path; no part of the state."""
 
     @classmethod
     def new(
@@ -99,7 +101,7 @@ class Learner:
             randomness.seed(config.training.seed, cpu)
             model = recipe.network(spec, root)
             streams = randomness.capture(cpu)
-        return cls(spec, recipe, prepare, model.eval(), output, streams)
+        return cls(spec, recipe, prepare, model.eval(), output, streams, root=root)
 
     def parts(self) -> dict[str, State]:
         """Everything that determines the future, by name; the tensors are not copies."""
@@ -113,6 +115,10 @@ class Learner:
             **self.streams,
             **{f"memory.{name}": state for name, state in self.memory.items()},
         }
+
+    def fresh(self) -> Network:
+        """The network anew, with first weights drawn from torch's random stream."""
+        return self.recipe.network(self.spec, self.root)
 
     @property
     def weights_sha256(self) -> str:
@@ -214,6 +220,7 @@ class Learner:
         return cls(
             spec, recipe, prepare, model.eval(), output,
             streams={name: part for name, part in parts.items() if name.startswith("random.")},
+            root=root,
             optimizer=parts["optimizer"],
             memory={
                 name.removeprefix("memory."): part

@@ -45,6 +45,8 @@ class BatchLoader:
     ) -> None:
         self._new, self._batch_size = new, batch_size
         self._memory, self._memory_batch_size = memory, memory_batch_size
+        self.new_rows = 0
+        """New rows in the batch that was given last; they come first in it."""
 
     def __len__(self) -> int:
         return -(-len(self._new[0]) // self._batch_size)
@@ -54,6 +56,7 @@ class BatchLoader:
         memory: Iterator[Tensor] = iter(())
         for order in _shuffled(len(self._new[0]), self._batch_size):
             batch = _take(self._new, order)
+            self.new_rows = len(order)
             if self._memory is not None:
                 chosen = next(memory, None)
                 if chosen is None:

@@ -48,6 +48,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         epochs: int,
         device: torch.device,
         plugins: Sequence[Any],
+        fresh: Callable[[], nn.Module] | None = None,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No loggers specified")
@@ -65,6 +66,53 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         # Else the first `train` would wipe the optimizer's state (avalanche-lib 0.6.0).
         self.optimized_param_id = dict(model.named_parameters())
         self._callbacks: dict[str, list[Callable[..., Any]]] = {}
+        self.fresh = fresh
+        """Makes the model anew, with first weights from torch's random stream."""
+        owners = [p.objective for p in plugins if hasattr(p, "objective")]
+        if len(owners) > 1:
+            raise ValueError(f"{len(owners)} plugins want to be the loss; one can")
+        self._objective: Callable[[Template], Tensor] | None = owners[0] if owners else None
+
+    @property
+    def new_rows(self) -> int:
+        """How many rows of the current batch are new; they come first, memory after them."""
+        return int(getattr(self.dataloader, "new_rows", len(self.mbatch[1])))
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """The model's outputs, float32 (rows, outputs), in the precision that is configured."""
+        result: Tensor = self.model(x)
+        return result
+
+    def forward(self) -> Tensor:
+        """Outputs of the current batch."""
+        return self.outputs(self.mb_x)
+
+    def criterion(self) -> Tensor:
+        """The loss of the current batch: the plugin's that owns it, else the criterion's."""
+        if self._objective is not None:
+            return self._objective(self)
+        loss: Tensor = self._criterion(self.mb_output, self.mb_y)
+        return loss
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One pass over the loader's batches."""
+        for batch in self.dataloader:
+            if self._stop_training:
+                break
+            self.mbatch = batch
+            self._before_training_iteration(**kwargs)
+            self.optimizer.zero_grad()
+            self._before_forward(**kwargs)
+            self.mb_output = self.forward()
+            self._after_forward(**kwargs)
+            self.loss = self.criterion()
+            self._before_backward(**kwargs)
+            self.loss.backward()
+            self._after_backward(**kwargs)
+            self._before_update(**kwargs)
+            self.optimizer.step()
+            self._after_update(**kwargs)
+            self._after_training_iteration(**kwargs)
 
     def _before_training(self, **kwargs: Any) -> None:
         self._callbacks = {event: self._listeners(event) for event in _EVENTS}
@@ -87,6 +135,8 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         """Train on the experience's tensors as they are; Avalanche would copy the dataset."""
         self.adapted_dataset = self.experience.dataset
 
+    # What changes gradients does so before the update: there they are whole (not scaled, all
+    # batches of an accumulation in them), and it is called once for each step.
     _before_training_iteration = _cached("before_training_iteration")
     _after_training_iteration = _cached("after_training_iteration")
     _before_forward = _cached("before_forward")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -27,6 +27,8 @@ __all__ = [
     "AvalancheDataset",
     "DatasetExperience",
     "EvaluationPlugin",
+    "Owner",
+    "Plugin",
     "Remembering",
     "ReplayPlugin",
     "ReservoirSamplingBuffer",
@@ -47,6 +49,39 @@ class Remembering(Protocol):
     def restore(self, state: State, strategy: SupervisedTemplate) -> None:
         """Remember again, on the strategy's device, for the strategy's model."""
         ...
+
+
+class Owner(Protocol):
+    """A plugin that puts its own loss in the place of the criterion; at most one does."""
+
+    def objective(self, strategy: Any) -> Tensor:
+        """The loss of the current batch, a scalar.
+
+        The first `strategy.new_rows` of `strategy.mbatch` and of `strategy.mb_output` are
+        new, the others came from a memory.
+        """
+        ...
+
+
+class Plugin(SupervisedPlugin):  # type: ignore[misc]  # Avalanche is untyped
+    """A plugin that keeps nothing: what Perdure's own ones extend.
+
+    Beside Avalanche's callbacks and what `Remembering` asks for, a plugin may have
+    `objective` (see `Owner`), and `mark` and `rewind`.
+    """
+
+    def state(self) -> State:
+        """Nothing."""
+        return State()
+
+    def restore(self, state: State, strategy: SupervisedTemplate) -> None:
+        """Nothing."""
+
+    def mark(self) -> None:
+        """The weights of this moment may be gone back to."""
+
+    def rewind(self) -> None:
+        """The weights went back to where they were at the last `mark`; go back with them."""
 
 
 class TensorData(AvalancheDataset):  # type: ignore[misc]  # Avalanche is untyped

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from perdure.progress import Advance
 from perdure.records import Epoch
-from perdure.strategies.plugins.base import SupervisedPlugin, SupervisedTemplate
+from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 
 _WATCHED_ROWS = 4096
 """Validation rows at a time."""
 
 
-class Curve(SupervisedPlugin):  # type: ignore[misc]  # Avalanche is untyped
+class Curve(Plugin):
     """Record the mean loss of each epoch, and the loss on rows that are only watched.
 
     Args:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from perdure.strategies.fisher import Tensors, fisher
-from perdure.strategies.plugins.base import SupervisedPlugin, SupervisedTemplate
+from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.state import State, on_cpu
 
 
-class Ewc(SupervisedPlugin):  # type: ignore[misc]  # Avalanche is untyped
+class Ewc(Plugin):
     """EWC with all quadratics in one.
 
     Args:

@@ -1,4 +1,4 @@
-"""The inbox: files that wait, and letting go of them once they are safe."""
+"""The inbox: files and folders of images that wait, and letting go of them once they are safe."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from perdure import folders
 from perdure.config import Workspace
-from perdure.errors import UsageError
+from perdure.errors import ConfigError, UsageError
+from perdure.tasks.tables import schema
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A file as it was when it was first looked at."""
+    """A file, or a folder of images, as it was when it was first looked at."""
 
     path: Path
     seen: tuple[int, int, int] | None
-    """Inode, size in bytes, time of change in ns; None: it cannot be looked at."""
+    """Inode, size in bytes, time of change in ns, or those of all its files together; None: it
+    cannot be looked at."""
 
 
-def arrived(ws: Workspace, paths: list[str] | None) -> list[Arrived]:
+def arrived(ws: Workspace, paths: list[str] | None, images: bool = False) -> list[Arrived]:
     """The files that paths name; a folder gives its files, in order of name.
 
     Args:
         ws: The workspace.
         paths: By default the inbox.
+        images: A folder with folders in it arrives as one: they are those of the classes.
 
     Raises:
         UsageError: A path does not exist; nothing was changed.
@@ -32,7 +36,8 @@ def arrived(ws: Workspace, paths: list[str] | None) -> list[Arrived]:
     found: list[Path] = []
     for path in map(Path, paths or [str(ws.inbox)]):
         if path.is_dir():
-            found += _files(path)
+            inbox = path.resolve() == ws.inbox.resolve()
+            found += [path] if images and not inbox and _has_folders(path) else _files(path, images)
         elif os.path.lexists(path):
             found.append(path)
         elif path != ws.inbox:
@@ -41,8 +46,15 @@ def arrived(ws: Workspace, paths: list[str] | None) -> list[Arrived]:
 
 
 def waiting(ws: Workspace) -> list[Path]:
-    """The files in the inbox, in order of name."""
-    return _files(ws.inbox) if ws.inbox.is_dir() else []
+    """The files in the inbox, in order of name, and the folders where they are of images."""
+    return _files(ws.inbox, _of_images(ws)) if ws.inbox.is_dir() else []
+
+
+def _of_images(ws: Workspace) -> bool:
+    try:
+        return schema.load(ws.schema).kind == "image"
+    except ConfigError:  # `perdure doctor` tells of it
+        return False
 
 
 def is_foreign(ws: Workspace, file: Path) -> bool:
@@ -56,19 +68,39 @@ def let_go(ws: Workspace, file: Arrived) -> None:
     A file that lies elsewhere stays, and so does one that changed meanwhile: it comes next.
     """
     inside = file.path.parent.resolve() == ws.inbox.resolve()
-    if inside and file.seen is not None and _seen(file.path) == file.seen:
+    if not inside or file.seen is None:
+        return
+    if file.path.is_dir() and not file.path.is_symlink():
+        folders.remove(file.path, file.seen)
+    elif _seen(file.path) == file.seen:
         file.path.unlink(missing_ok=True)
 
 
-def _files(folder: Path) -> list[Path]:
-    """All but hidden files and folders; a link to nothing is there, to be refused."""
+def _has_folders(folder: Path) -> bool:
+    return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def _files(folder: Path, images: bool) -> list[Path]:
+    """All that is not hidden; folders too, where they may be of images.
+
+    A link to nothing is there, to be refused.
+    """
     return sorted(
-        path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (not path.is_dir() or (images and _filled(path)))
     )
+
+
+def _filled(folder: Path) -> bool:
+    """Whether somebody has put files into a folder, or it is a link, to be refused."""
+    return folder.is_symlink() or bool(folders.entries(folder))
 
 
 def _seen(path: Path) -> tuple[int, int, int] | None:
     try:
+        if path.is_dir() and not path.is_symlink():
+            return folders.seen(path)
         stat = path.stat()
     except OSError:
         try:

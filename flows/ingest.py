@@ -15,7 +15,7 @@ from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import clear_parts, open_workspace, who
 from perdure.records import DataRevision, Ingest, Ingested
 from perdure.tasks import data_versions, experiences, git, locks
-from perdure.tasks.tables import check, content, read
+from perdure.tasks.tables import check, content, pictures, read
 from perdure.tasks.tables import schema as schemas
 from perdure.tasks.tables.check import Checked
 from perdure.tasks.tables.schema import Schema
@@ -37,11 +37,12 @@ def ingest(workspace: str = ".", paths: list[str] | None = None) -> Ingest:
 
     Args:
         workspace: Folder of the workspace.
-        paths: Files, or folders of files; by default the inbox.
+        paths: Files, or folders of files, by default the inbox; where the schema is one of
+            images, also folders of images by class.
     """
     ws = open_workspace(workspace)
     rules = schemas.load(ws.schema, ws.config.data)
-    files = inbox.arrived(ws, paths)
+    files = inbox.arrived(ws, paths, images=rules.kind == "image")
     with locks.hold(ws, "data", "ingest", wait_s=WAIT_FOR_DATA_S):
         if data_versions.missing(ws):
             data_versions.pull(ws)
@@ -64,7 +65,7 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
         return _refuse_link(ws, file)
     try:
         found = step(check.check, name=f"check {file.name}")(
-            read.read_table(file), rules, ws.config.data.min_rows
+            read.read(file, rules), rules, ws.config.data.min_rows
         )
     except DataRefused as refusal:
         return _refuse(ws, file, (refusal.message,), None)
@@ -80,8 +81,9 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
         _begin(ws, name if same is None else None)
     folder = None
     if len(found.bad_rows):
+        files = pictures.refused(file, _names_of(found, rules)) if rules.kind == "image" else ()
         folder = experiences.quarantine(
-            ws, file, found.summary, found.refused, found.bad_rows, by=who()
+            ws, file, found.summary, found.refused, found.bad_rows, by=who(), files=files
         ).folder
     if same is None:
         experiences.write_experience(ws, number, found.accepted, sha256, file.name, rules.sha256)
@@ -94,6 +96,11 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
         reasons=found.summary,
         folder=folder,
     )
+
+
+def _names_of(found: Checked, rules: Schema) -> list[str]:
+    """Names of the refused images."""
+    return [str(picture) for picture in found.bad_rows[rules.features[0]]]
 
 
 def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked | None) -> Ingested:

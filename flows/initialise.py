@@ -6,22 +6,26 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from perdure.config import CONFIG_NAME, parse
+from perdure.config import CONFIG_NAME, Task, parse
 from perdure.errors import UsageError
 from perdure.flows import ingest, templates
 from perdure.records import Initialised
 from perdure.tasks import data_versions, git
-from perdure.tasks.tables import read, schema
+from perdure.tasks.tables import pictures, read, schema
 
+Kind = Literal["table", "image", "text", "sequence"]
 _IGNORED = ("/.perdure/", "/data", "/inbox/*", "!/inbox/.gitkeep")
 
 
 def initialise(
     directory: Path,
     data: Path,
-    target: str,
-    task: Literal["classification", "regression"] | None = None,
+    target: str | None = None,
+    task: Task | None = None,
     name: str | None = None,
+    kind: Kind | None = None,
+    column: str | None = None,
+    size: str | None = None,
 ) -> Initialised:
     """Make a workspace, and ingest its first experience.
 
@@ -30,13 +34,18 @@ def initialise(
 
     Args:
         directory: The folder; it may exist, and may lie inside a git repository.
-        data: CSV or Parquet.
-        target: The column to predict.
+        data: CSV or Parquet; or images: a folder of class folders, a ZIP archive of such, or
+            NPZ arrays.
+        target: The column to predict; of images by default `label`.
         task: By default told from the target.
         name: Name of the registered model; by default the folder's.
+        kind: What is learned from; by default told from the data.
+        column: The column of text or of sequences, where there are several.
+        size: `HEIGHTxWIDTH` of images; by default the most common one, at most 224.
 
     Raises:
-        UsageError: There is a workspace already, or the target is no column of the data.
+        UsageError: There is a workspace already, the target is no column of the data, or the
+            kind is not that of the data.
         DataRefused: The data cannot be read.
     """
     root = directory.resolve()
@@ -48,10 +57,10 @@ def initialise(
     if root.exists() and not root.is_dir():
         raise UsageError(f"{directory} is not a folder")
     if not data.exists():
-        raise UsageError(f"{data} does not exist", hint="--data FILE, CSV or Parquet")
-    inferred = schema.infer(read.read_table(data), target, task)
+        raise UsageError(f"{data} does not exist", hint="--data FILE, CSV or Parquet, or images")
+    inferred = _infer(data, target, task, kind, column, size)
     model = name or re.sub(r"[/:.%\"'\s]+", "-", root.name).strip("-") or "model"
-    text = templates.configuration(model, target, inferred.task)
+    text = templates.configuration(model, inferred)
     parse(text, str(root / CONFIG_NAME))
 
     (root / "inbox").mkdir(parents=True, exist_ok=True)
@@ -78,6 +87,29 @@ def initialise(
     )
     first = ingest.ingest.fn(str(root), [str(data.absolute())]).files[0]
     return Initialised(str(root), model, inferred.task, first)
+
+
+def _infer(
+    data: Path,
+    target: str | None,
+    task: Task | None,
+    kind: Kind | None,
+    column: str | None,
+    size: str | None,
+) -> schema.Schema:
+    images = pictures.holds_images(data) if kind is None else kind == "image"
+    if images:
+        if column is not None:
+            raise UsageError("--column is for text and sequences; images are files or one array")
+        wanted = None if size is None else pictures.parse_size(size)
+        return schema.infer_pictures(data, target or pictures.TARGET, task, wanted)
+    if size is not None:
+        raise UsageError("--size is for images; this is a table", hint="--kind image")
+    if column is not None and kind not in ("text", "sequence"):
+        raise UsageError("--column needs --kind text or --kind sequence")
+    if target is None:
+        raise UsageError("--target COLUMN is missing: the column to predict")
+    return schema.infer(read.read_table(data), target, task, kind, column)
 
 
 def _ignore(root: Path) -> None:

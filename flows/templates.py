@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 
-from perdure.config import Task, TrainingConfig
+from perdure.config import EvaluationConfig, TrainingConfig
+from perdure.tasks.tables.columns import ImageColumn
+from perdure.tasks.tables.schema import Schema
 
+_TABLE = """\
+# factory = "mlp"        # built-in, "package.module:function" or "models/mine.py:function"
+# parameters = { hidden = [64, 64], dropout = 0.0 }
+"""
+_FACTORY = """\
+{line:<24} # built-in, "package.module:function" or "models/mine.py:function"
+"""
+_ROWS = """\
+[evaluation]
+{line:<24} # test images kept with every version, {size:,} bytes each
+
+"""
 _TEMPLATE = """\
 # Perdure's configuration. What stands here behind a # is the default; docs/configuration.md
 # has every key. `perdure doctor` checks it, and says all faults together.
 
 [model]
 name = {name}            # the registered model in MLflow
-# factory = "mlp"        # built-in, "package.module:function" or "models/mine.py:function"
-# parameters = {{ hidden = [64, 64], dropout = 0.0 }}
-
+{factory}
 [data]
 target = {target}
 task = {task}
@@ -31,7 +43,7 @@ strategies = ["replay"]  # or {combined}
 # seed = 0
 # device = "auto"        # cpu, cuda, cuda:1, mps
 
-[gates]                  # a candidate is measured beside the champion, on the same rows
+{evaluation}[gates]                  # a candidate is measured beside the champion, on the same rows
 # floor = "baseline"     # least average {metric}: a number, or what a constant guess reaches
 # new_margin = 0.10      # on the new experience at most this much worse than the champion
 # past_margin = 0.02     # on all earlier experiences likewise
@@ -44,17 +56,38 @@ mode = "automatic"       # "manual": the champion waits for perdure promote VERS
 """
 
 
-def configuration(name: str, target: str, task: Task) -> str:
+FACTORIES = {"table": "mlp", "image": "cnn", "text": "lstm", "sequence": "lstm"}
+"""The built-in body for each kind of data."""
+EVALUATION_BYTES = 256 * 2**20
+"""Of the test images that are kept with every version."""
+
+
+def configuration(name: str, schema: Schema) -> str:
     """The text of `perdure.toml`; a name or column may hold any character."""
-    defaults = TrainingConfig()
+    defaults, task = TrainingConfig(), schema.task
     return _TEMPLATE.format(
         name=json.dumps(name, ensure_ascii=False),
-        target=json.dumps(target, ensure_ascii=False),
+        factory=_TABLE
+        if schema.kind == "table"
+        else _FACTORY.format(line=f'factory = "{FACTORIES[schema.kind]}"'),
+        target=json.dumps(schema.target.name, ensure_ascii=False),
         task=json.dumps(task),
         metric="accuracy" if task == "classification" else "R²",
         combined='["replay", {name = "ewc", penalty = 100}]',
         epochs=defaults.epochs,
         batch_size=defaults.batch_size,
-        optimizer=defaults.optimizer,
+        optimizer=defaults.optimizer.name,
         learning_rate=defaults.learning_rate,
+        evaluation=_evaluation(schema),
     )
+
+
+def _evaluation(schema: Schema) -> str:
+    """Fewer test rows than by default, where they are large images."""
+    for column in schema.columns.values():
+        if isinstance(column, ImageColumn):
+            size = column.height * column.width * column.channels
+            rows = max(100, EVALUATION_BYTES // size)
+            if rows < EvaluationConfig().max_rows:
+                return _ROWS.format(line=f"max_rows = {rows}", size=size)
+    return ""

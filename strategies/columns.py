@@ -1,4 +1,4 @@
-"""Features: which columns, which vocabulary, and raw columns as one tensor."""
+"""Features: which columns there are, of which kind, and the vocabulary of each."""
 
 from __future__ import annotations
 
@@ -6,30 +6,91 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from perdure.config import Task
-from perdure.errors import DataRefused
+from perdure.strategies.items import BYTES, Tokenizer
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 """Column name to values, all of one length. Numbers are floats with NaN for missing;
-categories are strings with None or NaN for missing."""
+categories and texts are strings with None or NaN for missing; images are bytes of uint8 pixels
+in the order (height, width, channels), or one uint8 array (rows, height, width, channels);
+sequences are lists or arrays of numbers, None for missing."""
+
+Kind = Literal["table", "image", "text", "sequence"]
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Codes of a category column: no value, a value that the vocabulary lacks, its first entry."""
 
+_WHOLE = ("image", "text", "sequence")
+"""Kinds of which one column is all that a model sees."""
+
 
 @dataclass(frozen=True)
 class Column:
-    """One feature: a number, or one of a fixed list of categories."""
+    """One feature: a number, a category, an image, a text or a sequence of numbers."""
 
     name: str
-    kind: Literal["number", "category"]
+    kind: Literal["number", "category", "image", "text", "sequence"]
     categories: tuple[str, ...] = ()
+    """Of a category: its vocabulary."""
+    shape: tuple[int, int, int] = (0, 0, 0)
+    """Of an image: height, width, and 1 (grey) or 3 (red, green, blue) channels."""
+    length: int = 0
+    """Of a text: how many tokens, from the first, are seen. Of a sequence: how many numbers,
+    the last."""
+    vocabulary: int = 0
+    """Of a text: how many codes there are, beside that of padding."""
+    tokenizer: Tokenizer = "words"
+    width: int = 0
+    """Of a text: numbers that stand for a token in the network."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "image" and (min(self.shape) < 1 or self.shape[2] not in (1, 3)):
+            raise ValueError(f"{self.name}: no shape of images: {self.shape}")
+        if self.kind in ("text", "sequence") and self.length < 1:
+            raise ValueError(f"{self.name}: length = {self.length}; the least is 1")
+        if self.kind == "text" and min(self.vocabulary, self.width) < 1:
+            raise ValueError(f"{self.name}: vocabulary and width must be at least 1")
+        if self.kind == "text" and self.tokenizer == "bytes" and self.vocabulary != BYTES:
+            raise ValueError(f"{self.name}: the vocabulary of bytes is {BYTES}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What matters to its kind, as plain JSON values."""
+        value: dict[str, Any] = {"name": self.name, "kind": self.kind}
+        if self.kind == "image":
+            return {**value, "shape": list(self.shape)}
+        if self.kind == "sequence":
+            return {**value, "length": self.length}
+        if self.kind == "text":
+            names = ("length", "vocabulary", "tokenizer", "width")
+            return {**value, **{name: getattr(self, name) for name in names}}
+        return {**value, "categories": list(self.categories)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Column:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        name, kind = str(value["name"]), value["kind"]
+        if kind == "image":
+            height, width, channels = map(int, value["shape"])
+            return cls(name, kind, shape=(height, width, channels))
+        if kind == "sequence":
+            return cls(name, kind, length=int(value["length"]))
+        if kind == "text":
+            return cls(
+                name,
+                kind,
+                length=int(value["length"]),
+                vocabulary=int(value["vocabulary"]),
+                tokenizer=value["tokenizer"],
+                width=int(value["width"]),
+            )
+        return cls(name, kind, tuple(value["categories"]))
 
 
 @dataclass(frozen=True)
@@ -41,6 +102,17 @@ class FeatureSpec:
     task: Task
     labels: tuple[str | int | bool, ...] = ()
     """Of a classification, in the order of the network's outputs."""
+
+    def __post_init__(self) -> None:
+        whole = [column.name for column in self.columns if column.kind in _WHOLE]
+        if whole and len(self.columns) > 1:
+            raise ValueError(f"{whole[0]} must be the only feature; there are {len(self.columns)}")
+
+    @property
+    def kind(self) -> Kind:
+        """Table (numbers and categories), or the kind of the one column."""
+        kind = self.columns[0].kind if self.columns else "number"
+        return "table" if kind == "number" or kind == "category" else kind
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -60,10 +132,7 @@ class FeatureSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
         return {
-            "columns": [
-                {"name": c.name, "kind": c.kind, "categories": list(c.categories)}
-                for c in self.columns
-            ],
+            "columns": [column.to_json() for column in self.columns],
             "target": self.target,
             "task": self.task,
             "labels": list(self.labels),
@@ -74,80 +143,7 @@ class FeatureSpec:
         """Read what `to_json` wrote.
 
         Raises:
-            KeyError, TypeError: It is something else.
+            KeyError, TypeError, ValueError: It is something else.
         """
-        columns = tuple(
-            Column(str(c["name"]), c["kind"], tuple(c["categories"])) for c in value["columns"]
-        )
+        columns = tuple(map(Column.from_json, value["columns"]))
         return cls(columns, str(value["target"]), value["task"], tuple(value["labels"]))
-
-
-def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
-    """Raw columns as one tensor.
-
-    Returns:
-        float64 (rows, columns): numbers as they are, NaN for missing; categories as their
-        code: 0 missing, 1 unseen, 2 and up the place in the vocabulary.
-
-    Raises:
-        DataRefused: A column is missing, or a number column holds something else.
-    """
-    lacking = [column.name for column in spec.columns if column.name not in columns]
-    if lacking:
-        raise DataRefused(
-            f"missing column{'s' if len(lacking) > 1 else ''}: {', '.join(lacking)}",
-            hint=f"the model needs {', '.join(column.name for column in spec.columns)}",
-        )
-    encoded = [_encode_column(column, columns[column.name]) for column in spec.columns]
-    if len({len(values) for values in encoded}) > 1:
-        both = zip(spec.columns, encoded, strict=True)
-        lengths = ", ".join(f"{column.name} {len(values)}" for column, values in both)
-        raise DataRefused(f"columns of different lengths: {lengths}")
-    return torch.from_numpy(np.stack(encoded, axis=1))
-
-
-def _encode_column(column: Column, values: Array) -> npt.NDArray[np.float64]:
-    if column.kind == "number":
-        try:
-            return np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataRefused(f"column {column.name} is not all numbers: {error}") from error
-    codes = {value: code for code, value in enumerate(column.categories, FIRST)}
-    items = np.asarray(values, dtype=object).tolist()
-    coded = [MISSING if _absent(item) else codes.get(item, UNSEEN) for item in items]
-    return np.asarray(coded, dtype=np.float64)
-
-
-def _absent(value: Any) -> bool:
-    # NaN, NaT and None; pandas' NA has no truth value, so it is told by its type's name.
-    return value is None or type(value).__name__ == "NAType" or (value != value) is True
-
-
-def encode_target(spec: FeatureSpec, values: Array) -> Tensor:
-    """The target as training wants it.
-
-    Returns:
-        Classification: int64 (rows,), the place in `spec.labels`. Regression: float64 (rows,).
-
-    Raises:
-        DataRefused: A label is unknown, or a value is missing or not finite.
-    """
-    if spec.task == "regression":
-        try:
-            numbers = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataRefused(f"target {spec.target} is not all numbers: {error}") from error
-        if not np.isfinite(numbers).all():
-            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-            raise DataRefused(f"target {spec.target} is {numbers[row]} in row {row}")
-        return torch.from_numpy(numbers.copy())
-    codes: dict[Any, int] = {label: code for code, label in enumerate(spec.labels)}
-    items = np.asarray(values).tolist()
-    coded = [codes.get(item, -1) for item in items]
-    if -1 in coded:
-        row = coded.index(-1)
-        known = ", ".join(repr(label) for label in spec.labels)
-        raise DataRefused(
-            f"target {spec.target} = {items[row]!r} in row {row} is no label; known: {known}"
-        )
-    return torch.tensor(coded, dtype=torch.int64)

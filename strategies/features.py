@@ -1,6 +1,7 @@
 """Features: raw columns to one tensor, and the modules that take it to a prediction.
 
-The front of `columns` (which columns, which vocabulary) and `modules` (what is computed).
+The front of `columns` (which columns, which vocabulary), `encoding` (their values as tensors)
+and `modules` (what is computed).
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from perdure.strategies.columns import (
     Column,
     Columns,
     FeatureSpec,
-    encode,
-    encode_target,
 )
-from perdure.strategies.modules import Network, Output, Prepare
+from perdure.strategies.encoding import encode, encode_target
+from perdure.strategies.modules import Inputs, Network, Output, Prepare, rows_at_once
 
 __all__ = [
     "Array",
     "Column",
     "Columns",
     "FeatureSpec",
+    "Inputs",
     "Network",
     "Output",
     "Prepare",
     "encode",
     "encode_target",
+    "rows_at_once",
 ]

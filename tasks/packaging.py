@@ -77,7 +77,7 @@ def assemble(
     Args:
         folder: Holds `learner/`.
         spec: The features.
-        module: float64 (rows, columns) of `features.encode` to predictions, on the CPU.
+        module: What `features.encode` gives to predictions, on the CPU.
         rows: The evaluation rows, raw columns; at least one.
         evaluation: The numbers of this learning step.
     """
@@ -119,6 +119,16 @@ def numbers_in(folder: Path) -> dict[str, Any]:
     """
     value: dict[str, Any] = json.loads(manifest.checked(folder, EVALUATION))
     return value
+
+
+def labels_in(folder: Path) -> tuple[Any, ...]:
+    """The labels that a version knows, in the order of its outputs; none of a regression.
+
+    Raises:
+        Corrupt: The file is missing or changed.
+    """
+    value = json.loads(manifest.checked(folder, SERVING))
+    return tuple(value["features"]["labels"])
 
 
 def matrix_in(folder: Path) -> Matrix:

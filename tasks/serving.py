@@ -16,13 +16,18 @@ from perdure import manifest
 from perdure.errors import Corrupt, DataRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
     from perdure.strategies.features import Column
 
+    Input = pd.DataFrame | NDArray[Any] | dict[str, NDArray[Any]]
+    Predicted = NDArray[Any] | pd.DataFrame
+
 BATCH = 8192
-"""Rows that go through the network at once; bounds the memory of a large request."""
+"""Rows that go through the network at once, at most; bounds the memory of a large request."""
 
 
 class Model:
@@ -52,13 +57,18 @@ class Model:
         if kinds in ({bool}, {int}):
             self._labels = self._labels.astype(kinds.pop())
 
-    def predict(
-        self, data: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> NDArray[Any] | pd.DataFrame:
-        """Predict rows of raw columns.
+    def get_raw_model(self) -> Model:
+        """Itself: MLflow's own check of the input, which knows no encoded images, is passed by."""
+        return self
+
+    def predict(self, data: Input, params: dict[str, Any] | None = None) -> Predicted:
+        """Predict rows of raw columns, or images.
 
         Args:
-            data: One row per prediction; further columns are ignored.
+            data: One row per prediction; further columns are ignored. Texts are text, sequences
+                are lists of numbers or text such as `1.5 2 3`. Images are uint8 arrays (height,
+                width[, channels]) or the bytes of an image file; or all of them are one array,
+                uint8 (rows, height, width[, channels]), and no frame is needed.
             params: `{"probabilities": True}` asks for the probability of each class.
 
         Returns:
@@ -81,23 +91,78 @@ class Model:
             return outputs.astype(np.float64)
         if wanted:
             names = [str(label) for label in self.spec.labels]
-            return pd.DataFrame(outputs.astype(np.float64), columns=names, index=data.index)
+            index = data.index if isinstance(data, pd.DataFrame) else None
+            return pd.DataFrame(outputs.astype(np.float64), columns=names, index=index)
         chosen: NDArray[Any] = self._labels[outputs.argmax(axis=1)]
         return chosen
 
-    def _outputs(self, data: pd.DataFrame) -> NDArray[np.floating[Any]]:
+    def _outputs(self, data: Input) -> NDArray[np.floating[Any]]:
         import torch
 
-        from perdure.strategies.features import encode
+        from perdure.strategies.features import encode, rows_at_once
 
-        present = [column for column in self.spec.columns if column.name in data.columns]
-        raw = encode(self.spec, {column.name: _values(column, data) for column in present})
+        raw = encode(self.spec, self._columns(data))
         if not len(raw):
             return np.zeros((0, len(self.spec.labels)) if self.spec.labels else 0)
         with torch.inference_mode():
-            parts = [self._graph(raw[at : at + BATCH]) for at in range(0, len(raw), BATCH)]
+            parts = [self._graph(part) for part in torch.split(raw, rows_at_once(self.spec, BATCH))]
         result: NDArray[np.floating[Any]] = torch.cat(parts).numpy()
         return result
+
+    def _columns(self, data: Input) -> dict[str, NDArray[Any]]:
+        if isinstance(data, dict):  # as MLflow hands arrays on
+            data = next(iter(data.values()))
+        if isinstance(data, np.ndarray):
+            if self.spec.kind != "image":
+                raise DataRefused("an array was given; the model takes a frame of named columns")
+            column = self.spec.columns[0]
+            return {column.name: _images(column, data)}
+        present = [column for column in self.spec.columns if column.name in data.columns]
+        return {column.name: _values(column, data) for column in present}
+
+
+def _images(column: Column, pictures: Sequence[Any] | NDArray[Any]) -> NDArray[np.uint8]:
+    """Images, each as an array or as the bytes of a file, as uint8 (rows, height, width, channels).
+
+    Raises:
+        DataRefused: One is neither, or cannot be read.
+    """
+    from perdure.strategies import images
+
+    if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8:
+        if pictures.ndim == 3 and pictures.shape[1:] == column.shape[:2] and column.shape[2] == 1:
+            return pictures[:, :, :, None]
+        if pictures.shape[1:] == column.shape:
+            return pictures
+    elif isinstance(pictures, np.ndarray) and pictures.dtype != object:
+        raise DataRefused(
+            f"images are {pictures.dtype} of shape {pictures.shape}; they must be uint8 (rows, "
+            "height, width[, channels])"
+        )
+    found = np.empty((len(pictures), *column.shape), dtype=np.uint8)
+    for row, picture in enumerate(pictures):
+        try:
+            pixels = _pixels(picture, column.shape)
+        except images.Unreadable as error:
+            raise DataRefused(f"column {column.name}: the image in row {row} {error}") from error
+        found[row] = np.frombuffer(pixels, dtype=np.uint8).reshape(column.shape)
+    return found
+
+
+def _pixels(picture: Any, shape: tuple[int, int, int]) -> bytes:
+    from perdure.strategies import images
+
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        data = bytes(picture)
+        try:
+            return images.decode(data, shape)
+        except images.Unreadable:
+            if len(data) == int(np.prod(shape)):  # pixels already, as in evaluation/rows.parquet
+                return data
+            raise
+    array = np.asarray(picture)
+    whole = array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255
+    return images.fit(array.astype(np.uint8) if whole else array, shape)
 
 
 def _values(column: Column, data: pd.DataFrame) -> NDArray[Any]:
@@ -106,13 +171,17 @@ def _values(column: Column, data: pd.DataFrame) -> NDArray[Any]:
     if times != 1:
         raise DataRefused(f"column {column.name} is there {times} times; it must be there once")
     series: pd.Series[Any] = data[column.name]
+    if column.kind == "image":
+        return _images(column, series.tolist())
     missing = series.isna().to_numpy()
     if column.kind == "number":
         return _numbers(column, series, missing)
+    values = series.astype(object).to_numpy()
+    if column.kind in ("text", "sequence"):
+        return values
     known = set(column.categories)
-    items = series.astype(object).to_numpy()
     return np.array(
-        [None if gone else _text(item, known) for item, gone in zip(items, missing, strict=True)],
+        [None if gone else _text(item, known) for item, gone in zip(values, missing, strict=True)],
         dtype=object,
     )
 

@@ -27,6 +27,10 @@ Digest = Callable[["pd.DataFrame"], str]
 """`perdure.tasks.tables.content.content_sha256`; handed in, as tasks import no other task."""
 
 FORMAT = 1
+GROUP_BYTES = 64 * 2**20
+"""Of pixels in a group of rows of a file."""
+LEAST_GROUP = 256
+"""Rows in such a group, at least."""
 _KEY = b"perdure"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{8})\.parquet")
 
@@ -102,7 +106,7 @@ def write_experience(
         {_KEY: json.dumps(facts, sort_keys=True).encode()}
     )
     with writing(ws, path) as part:
-        pq.write_table(table, part, compression="zstd")
+        pq.write_table(table, part, compression="zstd", row_group_size=_group(table))
     return _of_file(path)
 
 
@@ -164,23 +168,47 @@ def _of_file(path: Path) -> Experience:
 def _to_arrow(frame: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
-    types = {"f": pa.float64(), "i": pa.int64(), "b": pa.bool_()}
     return pa.table(
-        {
-            name: pa.array(frame[name].to_numpy(), types.get(frame[name].dtype.kind, pa.string()))
-            for name in frame.columns
-        }
+        {name: pa.array(frame[name].to_numpy(), _type(frame[name])) for name in frame.columns}
     )
+
+
+def _group(table: pa.Table) -> int | None:
+    """Rows in a group of the file: fewer where they are images, or a group would not fit."""
+    import pyarrow as pa
+
+    if not any(pa.types.is_fixed_size_binary(field.type) for field in table.schema):
+        return None
+    return max(LEAST_GROUP, int(len(table) * GROUP_BYTES // max(1, table.nbytes)))
+
+
+def _type(column: pd.Series[Any]) -> pa.DataType:
+    """The type in the file: pixels of one size have a fixed size, numbers in order are a list."""
+    import pyarrow as pa
+
+    types = {"f": pa.float64(), "i": pa.int64(), "b": pa.bool_()}
+    if column.dtype.kind in types:
+        return types[column.dtype.kind]
+    first = next((value for value in column.tolist() if value is not None), None)
+    if isinstance(first, bytes):
+        return pa.binary(len(first))
+    return pa.list_(pa.float64()) if hasattr(first, "dtype") else pa.string()
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow as pa
+
+    def is_object(kind: pa.DataType) -> bool:
+        return bool(
+            kind == "string" or pa.types.is_list(kind) or pa.types.is_fixed_size_binary(kind)
+        )
 
     # Column by column: to_pandas() makes text a `str` column, and None a NaN.
     return pd.DataFrame(
         {
             name: pd.Series(
-                table[name].to_numpy(), dtype=object if table[name].type == "string" else None
+                table[name].to_numpy(), dtype=object if is_object(table[name].type) else None
             )
             for name in table.column_names
         }

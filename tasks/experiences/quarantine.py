@@ -3,20 +3,19 @@
 `quarantine/<first 8 of the file's sha256>-<safe name>/` holds `record.json`, and
   reasons.csv         one line per finding: row, column, value, reason; those of the whole
                       file come first and have no row
-  original.<suffix>   the file as it came, where it was refused whole
+  original.<suffix>   the file as it came, where it was refused whole; a folder as a ZIP archive
   rows.csv            the refused rows as they stand in the file, where only rows were refused
+  rows.zip            and the files of such rows, where they are images
 A folder is there whole or not at all, and the same refusal twice is one folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.config import Workspace
 from perdure.errors import Corrupt, Fault
 from perdure.records import Quarantined, to_json
+from perdure.tasks.experiences import keeping
 from perdure.tasks.experiences.files import readable, sync
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def quarantine(
     bad_rows: pd.DataFrame | None = None,
     rows: int = 0,
     by: str | None = None,
+    files: Iterable[tuple[str, bytes]] | None = (),
 ) -> Quarantined:
-    """Put a copy of a refused file, or its refused rows, into quarantine.
+    """Put a copy of a refused file or folder, or its refused rows, into quarantine.
 
     The file itself stays where it is; a link is followed for reading only.
 
@@ -55,6 +56,7 @@ def quarantine(
         bad_rows: The refused rows, index `row`; None: the file is refused whole.
         rows: Rows of a file that is refused whole, as far as they could be counted.
         by: Who brought it.
+        files: Of the refused rows, by name. None: all that came is to be kept with them.
 
     Returns:
         The record; that of the first time, if the same was refused for the same before.
@@ -69,7 +71,12 @@ def quarantine(
         with tempfile.TemporaryDirectory(dir=scratch) as temporary:
             part = Path(temporary) / "part"
             part.mkdir()
-            sha256 = _fill(part, path, bad_rows)
+            whole = bad_rows is None or files is None
+            sha256 = keeping.keep(path, part) if whole else keeping.sha256(path)
+            if bad_rows is not None:
+                _write_csv(bad_rows, part / "rows.csv", index=True)
+            if files:
+                keeping.keep_files(files, part / "rows.zip")
             _write_reasons(part / "reasons.csv", reasons if bad_rows is None else (), refused)
             return _settle(ws, part, path, sha256, reasons, bad_rows, rows, by)
     except (OSError, ValueError) as error:
@@ -92,25 +99,6 @@ def safe_name(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).lstrip(".-")
     suffix = Path(plain).suffix[:12]
     return Path(plain).stem[: LONGEST - len(suffix)] + suffix or "file"
-
-
-def _fill(part: Path, path: Path, bad_rows: pd.DataFrame | None) -> str:
-    """Copy what is refused; the SHA-256 of the whole file's bytes, empty if it has none."""
-    digest = hashlib.sha256()
-    if not path.is_file():  # a folder, a link to nothing: there is nothing to copy but its name
-        digest.update(b"not a file: " + os.fsencode(path.name))
-        return digest.hexdigest()
-    suffix = re.sub(r"[^A-Za-z0-9.]", "", path.suffix)[:12]
-    copy = part / f"original{suffix}" if bad_rows is None else part / "copy"
-    with path.open("rb") as source, copy.open("xb") as target:
-        while block := source.read(1 << 20):
-            digest.update(block)
-            target.write(block)
-        os.fsync(target.fileno())
-    if bad_rows is not None:
-        copy.unlink()
-        _write_csv(bad_rows, part / "rows.csv", index=True)
-    return digest.hexdigest()
 
 
 def _settle(

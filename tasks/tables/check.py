@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perdure.tasks.tables import values
 from perdure.tasks.tables.model import ClassTarget, Schema
 from perdure.tasks.tables.rules import (
     Finding,
@@ -28,8 +29,9 @@ class Checked:
 
     Attributes:
         accepted: The accepted rows in canonical form, the schema's columns in its order and
-            the target last: numbers float64 (NaN for missing); categories and ignored columns
-            object, of str or None; labels int64, bool or object; index 0, 1, 2 …
+            the target last: numbers float64 (NaN for missing); categories, texts and ignored
+            columns object, of str or None; images object, of bytes; sequences object, of
+            float64 (items,) or None; labels int64, bool or object; index 0, 1, 2 …
             Empty where the file is refused whole.
         refused: One line per finding: `row` int64 (1 is the file's first), `column`, `value`
             as it stands in the file, `reason`.
@@ -87,11 +89,21 @@ def check(frame: pd.DataFrame, schema: Schema, min_rows: int = 1) -> Checked:
     return Checked(
         accepted=_none(accepted) if whole else accepted,
         refused=_table(findings),
-        bad_rows=frame[bad],
+        bad_rows=_shown(frame[bad]),
         whole=tuple(whole),
         summary=_summary(findings),
         rows=len(frame),
     )
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows for a person to read: lists as text in full, where pandas would cut them short."""
+    lists = [
+        name
+        for name in frame.columns
+        if any(hasattr(value, "__len__") and not isinstance(value, str) for value in frame[name])
+    ]
+    return frame.assign(**{name: values.as_text(frame[name]) for name in lists})
 
 
 def _none(frame: pd.DataFrame) -> pd.DataFrame:

@@ -34,13 +34,14 @@ def content_sha256(frame: pd.DataFrame) -> str:
     It depends on the columns' names, the values, and the order of the rows; not on the order
     of the columns, the index, nor the file that they came in. For each column by name: the
     name, a letter for the type, the number of rows; then the values, of fixed width, little
-    end first (text: all lengths in bytes, -1 for missing, then all bytes of UTF-8).
+    end first (text and bytes: all lengths in bytes, -1 for missing, then all bytes, text in
+    UTF-8; lists of numbers: all lengths in numbers, then all numbers).
     """
     digest = hashlib.sha256(b"perdure table 1\n")
     for name in sorted(map(str, frame.columns)):
         column = frame[name]
         encoded = name.encode()
-        letter = {"f": b"f", "i": b"i", "b": b"b"}.get(column.dtype.kind, b"s")
+        letter = {"f": b"f", "i": b"i", "b": b"b"}.get(column.dtype.kind) or _letter(column)
         digest.update(len(encoded).to_bytes(8, "little") + encoded + letter)
         digest.update(len(column).to_bytes(8, "little"))
         if letter == b"f":
@@ -49,6 +50,12 @@ def content_sha256(frame: pd.DataFrame) -> str:
             digest.update(column.to_numpy(np.int64).astype("<i8").tobytes())
         elif letter == b"b":
             digest.update(column.to_numpy(np.bool_).astype("u1").tobytes())
+        elif letter in (b"x", b"l"):
+            lengths = [-1 if value is None else len(value) for value in column.tolist()]
+            digest.update(np.array(lengths, dtype="<i8").tobytes())
+            for value in column.tolist():
+                if value is not None:
+                    digest.update(_as_bytes(value))
         else:
             words = [None if v is None or v != v else str(v).encode() for v in column.tolist()]
             sizes = np.array([-1 if w is None else len(w) for w in words], dtype="<i8")
@@ -63,7 +70,8 @@ def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:
     `key = mix(Σ_c mix(v_c + mix(salt_c)))` modulo 2⁶⁴, with SplitMix64's finaliser for `mix`
     (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), salt_c the
     64-bit BLAKE2b of the column's name, and v_c the bits of the number (one zero, one NaN) or
-    the 64-bit BLAKE2b of the word. The sum makes the order of columns not matter.
+    the 64-bit BLAKE2b of the word, of the bytes, or of a list's numbers, little end first. The
+    sum makes the order of columns not matter.
 
     Returns:
         uint64 (rows,).
@@ -101,9 +109,26 @@ def _column_bits(column: pd.Series[Any]) -> Keys:
 
     if column.dtype.kind in "iuf":
         return _bits(column.to_numpy(np.float64))
+    if _letter(column) != b"s":
+        keys = [_MISSING_WORD if v is None else _hash(_as_bytes(v)) for v in column.tolist()]
+        return np.array(keys, dtype=np.uint64)
     codes, words = pd.factorize(column.to_numpy(dtype=object), use_na_sentinel=True)
     hashed = np.array([_word(str(word)) for word in words] + [_MISSING_WORD], dtype=np.uint64)
     return hashed[codes]  # the sentinel, -1, is the last
+
+
+def _letter(column: pd.Series[Any]) -> bytes:
+    """Of a column of objects: of bytes, of lists of numbers, or of text, by its first value."""
+    first = next((value for value in column.tolist() if value is not None), None)
+    if isinstance(first, bytes):
+        return b"x"
+    return b"l" if isinstance(first, np.ndarray) else b"s"
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return bytes(_bits(np.asarray(value, dtype=np.float64)).astype("<u8").tobytes())
 
 
 def _bits(numbers: NDArray[np.float64]) -> Keys:
@@ -113,7 +138,11 @@ def _bits(numbers: NDArray[np.float64]) -> Keys:
 
 
 def _word(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+    return _hash(word.encode())
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def _mix(values: Keys) -> Keys:

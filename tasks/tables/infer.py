@@ -8,35 +8,32 @@ import numpy as np
 
 from perdure.config import Task
 from perdure.errors import DataRefused, UsageError
-from perdure.tasks.tables import values
-from perdure.tasks.tables.model import (
-    CategoryColumn,
-    ClassTarget,
-    Column,
-    IgnoredColumn,
-    Label,
-    NumberColumn,
-    Schema,
-    ValueTarget,
-)
+from perdure.tasks.tables import pictures, values, whole
+from perdure.tasks.tables.columns import CategoryColumn, Column, IgnoredColumn, NumberColumn
+from perdure.tasks.tables.limits import limits
+from perdure.tasks.tables.model import ClassTarget, Label, Schema, ValueTarget
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 MOSTLY = 0.95
 """A column is what this share of its values is; the others will be refused, row by row."""
-QUANTILES = (0.005, 0.995)
-WIDENED = 5.0
-"""The central 99 % of a number's values is widened by this many times its span on each side."""
 FEW_INTEGERS = 20
 """A target with at most so many distinct whole numbers is one of classes."""
 MOST_CLASSES = 1_000
 FEW_WORDS, MOST_WORDS = 20, 1_000
 """So few distinct words are always categories; so many never are."""
-_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 
 
-def infer(frame: pd.DataFrame, target: str, task: Task | None = None) -> Schema:
+def infer(
+    frame: pd.DataFrame,
+    target: str,
+    task: Task | None = None,
+    kind: str | None = None,
+    column: str | None = None,
+) -> Schema:
     """The schema of a table.
 
     Args:
@@ -44,21 +41,68 @@ def infer(frame: pd.DataFrame, target: str, task: Task | None = None) -> Schema:
         target: The column to predict.
         task: None: classification for text, truth values and at most 20 distinct whole
             numbers, else regression.
+        kind: `table`, `text` or `sequence`: what is learned from. None: numbers and
+            categories; where there are none, the one column of text or of sequences.
+        column: The column of text or of sequences; None: the only one there is.
 
     Raises:
-        UsageError: There is no such column, or it does not fit the task.
+        UsageError: There is no such column, or it does not fit the task or the kind.
         DataRefused: The target has no values or only one, or no column is of use to a model.
     """
-    if target not in frame.columns:
-        listed = ", ".join(map(str, frame.columns))
-        raise UsageError(
-            f"the table has no column {target!r}; it has {listed}", hint="--target COLUMN"
-        )
-    columns = {str(n): _column(frame[n]) for n in frame.columns if str(n) != target}
+    for name in (target, column):
+        if name is not None and name not in frame.columns:
+            listed = ", ".join(map(str, frame.columns))
+            hint = "--target COLUMN" if name == target else "--column NAME"
+            raise UsageError(f"the table has no column {name!r}; it has {listed}", hint=hint)
+    if column is not None and column == target:
+        raise UsageError(f"column {column!r} is the target; it cannot be learned from as well")
+    names = [str(name) for name in frame.columns if str(name) != target]
+    if kind in ("text", "sequence"):
+        name, only = whole.chosen(frame, names, kind, column)
+        return _alone(frame, names, name, only, target, task)
+    columns = {name: _column(frame[name]) for name in names}
     if all(column.kind == "ignore" for column in columns.values()):
+        found = whole.candidates(frame, names) if kind is None else {}
+        if len(found) == 1:
+            ((name, only),) = found.items()
+            return _alone(frame, names, name, only, target, task)
+        listed = "; these could be learned from alone: " + ", ".join(found) if found else ""
         raise DataRefused(
-            f"no column but {target!r} holds numbers or categories: there is nothing to learn from"
+            f"no column but {target!r} holds numbers or categories: there is nothing to learn "
+            f"from{listed}",
+            hint="--kind text --column NAME" if found else None,
         )
+    return Schema(target=_target(frame[target], target, task), columns=columns)
+
+
+def infer_pictures(
+    path: Path, target: str, task: Task | None = None, size: tuple[int, int] | None = None
+) -> Schema:
+    """The schema of images by class; see `pictures.read_pictures` for what they may be.
+
+    Args:
+        path: The first images.
+        target: What to call the labels.
+        task: As for `infer`.
+        size: Height and width; None: the most common size, at most 224 on the longer side.
+
+    Raises:
+        UsageError: The labels do not fit the task.
+        DataRefused: There is no image that can be read, or only one class.
+    """
+    import pandas as pd
+
+    column, labels = pictures.infer_column(path, size)
+    of = _target(pd.Series(labels, dtype=object), target, task)
+    name = pictures.COLUMN if target != pictures.COLUMN else f"{pictures.COLUMN}_"
+    return Schema(target=of, columns={name: column})
+
+
+def _alone(
+    frame: pd.DataFrame, names: list[str], name: str, only: Column, target: str, task: Task | None
+) -> Schema:
+    columns: dict[str, Column] = {other: IgnoredColumn() for other in names}
+    columns[name] = only
     return Schema(target=_target(frame[target], target, task), columns=columns)
 
 
@@ -72,7 +116,7 @@ def _column(column: pd.Series[Any]) -> Column:
         found = numbers[np.isfinite(numbers)]
         if not found.size or _counts_rows(numbers):
             return IgnoredColumn()
-        low, high = _range(found)
+        low, high = limits(found)
         return NumberColumn(nullable=bool((~present).any()), min=low, max=high)
     words = texts[np.array([text is not None for text in texts])]
     nullable = len(words) < len(texts)
@@ -82,7 +126,7 @@ def _column(column: pd.Series[Any]) -> Column:
     # An enumeration repeats itself; names, free text and dates do not, or never come again.
     distinct = sorted(set(words))
     most = min(MOST_WORDS, max(FEW_WORDS, len(words) // 20), len(words) // 2)
-    dated = values.matches(words, _DATE).mean() >= MOSTLY
+    dated = values.matches(words, values.DATE).mean() >= MOSTLY
     if len(distinct) > most or dated or not _scalars(column):
         return IgnoredColumn()
     return CategoryColumn(nullable=nullable, categories=tuple(distinct))
@@ -98,26 +142,6 @@ def _scalars(column: pd.Series[Any]) -> bool:
     return column.dtype != object or not any(
         hasattr(v, "__len__") and not isinstance(v, str) for v in column.tolist()
     )
-
-
-def _range(found: values.Numbers) -> tuple[float | None, float | None]:
-    # Inward to a value that is there: else one absurd value moves a small table's quantile.
-    low = float(np.quantile(found, QUANTILES[0], method="higher"))
-    high = float(np.quantile(found, QUANTILES[1], method="lower"))
-    with np.errstate(over="ignore"):
-        reach = WIDENED * (high - low)
-    if not 0.0 < reach < np.inf or not np.isfinite([low - reach, high + reach]).all():
-        return None, None
-    return _short(low - reach, np.floor, reach), _short(high + reach, np.ceil, reach)
-
-
-def _short(bound: float, outward: np.ufunc, reach: float) -> float:
-    """A bound that reads well: outward to a hundredth of the reach's leading digit or so."""
-    digits = 2 - int(np.floor(np.log10(reach)))
-    if not 0 <= digits <= 300:
-        scale = 10.0 ** min(-digits, 300)
-        return float(outward(bound / scale) * scale) if digits < 0 else bound
-    return round(float(outward(bound * 10.0**digits)) / 10.0**digits, digits)
 
 
 def _target(column: pd.Series[Any], name: str, task: Task | None) -> ClassTarget | ValueTarget:
@@ -141,7 +165,7 @@ def _target(column: pd.Series[Any], name: str, task: Task | None) -> ClassTarget
         found = numbers[np.isfinite(numbers)]
         if found.size == 0 or found.min() == found.max():
             raise DataRefused(f"the target {name!r} has only one value: nothing to learn")
-        low, high = _range(found)
+        low, high = limits(found)
         return ValueTarget(name=name, min=low, max=high)
     if len(labels) > MOST_CLASSES:
         raise UsageError(

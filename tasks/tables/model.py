@@ -7,81 +7,25 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field
 
 from perdure.config import Task
+from perdure.tasks.tables.columns import (
+    CategoryColumn,
+    Column,
+    IgnoredColumn,
+    ImageColumn,
+    Ranged,
+    Section,
+    SequenceColumn,
+    TextColumn,
+)
 
 if TYPE_CHECKING:
+    from perdure.strategies.features import Column as FeatureColumn
     from perdure.strategies.features import FeatureSpec
 
 Label = str | int | bool
-_Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Ranged(_Section):
-    min: _Finite | None = None
-    max: _Finite | None = None
-
-    @model_validator(mode="after")
-    def _min_below_max(self) -> _Ranged:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min} is above max = {self.max}")
-        return self
-
-
-class NumberColumn(_Ranged):
-    """A number that the model sees; min and max are inclusive, None is no limit."""
-
-    kind: Literal["number"] = "number"
-    nullable: Annotated[bool, Field(strict=True)] = False
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    doubles = sorted({value for value in values if values.count(value) > 1})
-    if doubles:
-        raise ValueError(f"more than once in the list: {', '.join(map(repr, doubles))}")
-    return values
-
-
-_Category = Annotated[str, Field(min_length=1, strict=True)]
-
-
-class CategoryColumn(_Section):
-    """One of a list of words. `unseen`: whether a word outside the list is let through."""
-
-    kind: Literal["category"] = "category"
-    nullable: Annotated[bool, Field(strict=True)] = False
-    unseen: Literal["allow", "refuse"] = "allow"
-    categories: Annotated[tuple[_Category, ...], Field(min_length=1)]
-
-    @property
-    def truth(self) -> bool:
-        """Whether the words are truth values, so that `true` and `TRUE` are `True`."""
-        return set(self.categories) == {"False", "True"}
-
-    @model_validator(mode="after")
-    def _all_distinct(self) -> CategoryColumn:
-        _distinct(self.categories)
-        return self
-
-
-class IgnoredColumn(_Section):
-    """Kept in the data as text, not seen by the model, not checked."""
-
-    kind: Literal["ignore"] = "ignore"
-
-
-Column = Annotated[NumberColumn | CategoryColumn | IgnoredColumn, Field(discriminator="kind")]
 
 
 def _labels(value: Any) -> Any:
@@ -102,22 +46,26 @@ def _labels(value: Any) -> Any:
     return tuple(value)
 
 
-class ClassTarget(_Section):
+class ClassTarget(Section):
     """What a classification predicts: one of these labels, in the order of the outputs."""
 
     name: Annotated[str, Field(min_length=1)]
     task: Literal["classification"] = "classification"
     classes: Annotated[tuple[Any, ...], BeforeValidator(_labels)]
+    new_classes: Literal["refuse", "allow"] = "refuse"
+    """Whether a row may have a class that is not listed; the model gets an output for it."""
+    max_classes: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 1_000
+    """Of an experience with which the model would have more, nothing is learned."""
 
 
-class ValueTarget(_Ranged):
+class ValueTarget(Ranged):
     """What a regression predicts."""
 
     name: Annotated[str, Field(min_length=1)]
     task: Literal["regression"] = "regression"
 
 
-class Schema(_Section):
+class Schema(Section):
     """What a file must look like, and what becomes of one that does not.
 
     Attributes:
@@ -140,9 +88,22 @@ class Schema(_Section):
         return self.target.task
 
     @property
+    def max_classes(self) -> int | None:
+        """The most classes that a model may come to have; None of a regression."""
+        return self.target.max_classes if isinstance(self.target, ClassTarget) else None
+
+    @property
     def features(self) -> tuple[str, ...]:
         """The columns that the model sees, in order."""
         return tuple(name for name, column in self.columns.items() if column.kind != "ignore")
+
+    @property
+    def kind(self) -> Literal["table", "image", "text", "sequence"]:
+        """Table (numbers and categories), or the kind of the one column that the model sees."""
+        for column in self.columns.values():
+            if isinstance(column, (ImageColumn, TextColumn, SequenceColumn)):
+                return column.kind
+        return "table"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -161,11 +122,30 @@ class Schema(_Section):
         from perdure.strategies import features
 
         columns = tuple(
-            features.Column(name, "category", column.categories)
-            if isinstance(column, CategoryColumn)
-            else features.Column(name, "number")
+            _feature(name, column)
             for name, column in self.columns.items()
             if not isinstance(column, IgnoredColumn)
         )
         labels = self.target.classes if isinstance(self.target, ClassTarget) else ()
         return features.FeatureSpec(columns, self.target.name, self.task, labels)
+
+
+def _feature(name: str, column: Column) -> FeatureColumn:
+    from perdure.strategies import features
+
+    if isinstance(column, CategoryColumn):
+        return features.Column(name, "category", column.categories)
+    if isinstance(column, ImageColumn):
+        return features.Column(name, "image", shape=(column.height, column.width, column.channels))
+    if isinstance(column, SequenceColumn):
+        return features.Column(name, "sequence", length=column.length)
+    if isinstance(column, TextColumn):
+        return features.Column(
+            name,
+            "text",
+            length=column.length,
+            vocabulary=column.vocabulary,
+            tokenizer=column.tokenizer,
+            width=column.embedding,
+        )
+    return features.Column(name, "number")

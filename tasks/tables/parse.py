@@ -11,7 +11,11 @@ from pydantic import ValidationError
 
 from perdure.config import DataConfig
 from perdure.errors import ConfigError
+from perdure.tasks.tables.columns import WHOLE
 from perdure.tasks.tables.model import Schema
+
+KINDS = ("number", "category", *WHOLE, "ignore")
+"""Of columns."""
 
 
 def load(path: Path, data: DataConfig | None = None) -> Schema:
@@ -58,6 +62,7 @@ def _across(raw: dict[str, Any], data: DataConfig | None) -> list[str]:
         kinds = [c.get("kind") if isinstance(c, dict) else None for c in columns.values()]
         if columns and all(kind == "ignore" for kind in kinds):
             faults.append("columns: all are ignored; the model needs at least one")
+        faults += _not_alone(columns)
         if isinstance(name, str) and name in columns:
             faults.append(f"columns.{bare_key(name)}: is the target; describe it in [target] alone")
     if isinstance(target, dict) and data is not None:
@@ -72,6 +77,25 @@ def _across(raw: dict[str, Any], data: DataConfig | None) -> list[str]:
                     "the two must be the same"
                 )
     return faults
+
+
+def _not_alone(columns: dict[str, Any]) -> list[str]:
+    """A column of images, texts or sequences is all that its model sees."""
+    kinds = {n: c.get("kind") for n, c in columns.items() if isinstance(c, dict)}
+    whole = next((name for name, kind in kinds.items() if kind in WHOLE), None)
+    if whole is None:
+        return []
+    others = [name for name in kinds if name != whole]
+    if kinds[whole] == "image":
+        return [
+            f"columns.{bare_key(name)}: images have no other column than {whole}" for name in others
+        ]
+    return [
+        f"columns.{bare_key(name)}.kind = {kinds[name]!r}: {whole} is {kinds[whole]}, and must be "
+        'the only column that the model sees; "ignore" the others'
+        for name in others
+        if kinds[name] != "ignore"
+    ]
 
 
 def bare_key(part: object) -> str:
@@ -94,7 +118,7 @@ def _fault(detail: dict[str, Any]) -> str:
         loc.append(chooser)
         value = value.get(chooser) if isinstance(value, dict) else None
         known = "'classification', 'regression'"
-        known = known if chooser == "task" else "'number', 'category', 'ignore'"
+        known = known if chooser == "task" else ", ".join(map(repr, KINDS))
         message = f"must be one of {known}"
         kind = "missing" if value is None else kind
     key = ".".join(map(bare_key, loc))

@@ -15,15 +15,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from perdure.errors import DataRefused
+from perdure.tasks.tables import pictures
+from perdure.tasks.tables.columns import ImageColumn
+from perdure.tasks.tables.model import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAGIC = b"PAR1"
 """First four bytes of every Parquet file."""
+LONGEST_FIELD = 16 * 2**20
+"""Characters of a CSV field: a long text, or a sequence of about a million numbers."""
 CHUNK = 50_000
 """CSV rows turned into columns at a time; bounds the memory taken by Python strings."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+def read(path: Path, schema: Schema) -> pd.DataFrame:
+    """Read what a schema describes: images and their labels, or a table; see there.
+
+    Raises:
+        DataRefused: It cannot be read as such.
+    """
+    for name, column in schema.columns.items():
+        if isinstance(column, ImageColumn):
+            return pictures.read_pictures(path, name, column, schema.target.name)
+    return read_table(path)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -71,6 +88,7 @@ def _csv(text: TextIO, name: str) -> pd.DataFrame:
     import pyarrow as pa
 
     reader = csv.reader(text, strict=True)
+    usual = csv.field_size_limit(LONGEST_FIELD)
     try:
         header = next(reader, [])
         if not header:
@@ -92,6 +110,8 @@ def _csv(text: TextIO, name: str) -> pd.DataFrame:
             f"{name} is not UTF-8: byte 0x{bad:02x} after line {reader.line_num}",
             hint="save it as CSV in UTF-8",
         ) from error
+    finally:
+        csv.field_size_limit(usual)
     if not numbers:
         raise DataRefused(f"{name} has a header but no rows")
     whole = [pa.chunked_array(list(parts)) for parts in zip(*chunks, strict=True)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from perdure.tasks.tables.model import (
+from perdure.tasks.tables.columns import (
     CategoryColumn,
-    ClassTarget,
-    Label,
+    ImageColumn,
     NumberColumn,
-    Schema,
-    ValueTarget,
+    SequenceColumn,
+    TextColumn,
 )
+from perdure.tasks.tables.model import ClassTarget, Label, Schema, ValueTarget
 from perdure.tasks.tables.parse import bare_key
 
 _HEAD = """\
@@ -36,11 +36,13 @@ extra_columns = {extra_columns}
 _CLASSES = """\
 
 # What the model predicts. A row without it is always refused, and so is one whose class is
-# not listed. A new class changes the model's outputs: it needs a model of another name.
+# not listed, unless new_classes = "allow": then the model gets an output more for it, and
+# keeps what it knows. A class that is added at the end of the list is let in likewise.
 [target]
 name = {name}
 task = "classification"
 classes = {classes}
+new_classes = {new_classes}
 """
 
 _VALUES = """\
@@ -61,9 +63,40 @@ _COLUMNS = """\
 #               all alike, as unseen); "refuse" refuses their rows.
 #   "ignore"    kept in the data, but neither checked nor seen by the model.
 # nullable = true lets missing values through.
+# To learn from one column of text, or of numbers in order such as "1.5 2 3", make that one
+# kind = "text", or kind = "sequence" with a length, and "ignore" all others.
 # Which columns are "number" and "category", their order, and the list of categories make up
 # the model's inputs: to change those, give the model another name in perdure.toml.
 """
+
+_WHOLE = {
+    "image": """\
+
+# Images: each is turned as its EXIF orientation says, put on white where it is transparent,
+# and stretched to this size. channels: 1 is grey, 3 is red, green and blue.
+# These make up the model's inputs: to change them, give the model another name in perdure.toml.
+""",
+    "text": """\
+
+# The text that the model learns from, and it alone; "ignore" keeps a column in the data.
+# tokenizer  "words" (in lower case, with punctuation marks) or "bytes" (any language or code).
+# length     the model sees the first so many tokens of a text.
+# vocabulary words are hashed to so many codes.
+# embedding  so many learned numbers stand for a code.
+# nullable = true lets empty texts through.
+# All but nullable make up the model's inputs: to change those, give the model another name in
+# perdure.toml.
+""",
+    "sequence": """\
+
+# The numbers in order that the model learns from, and they alone: a list in Parquet, or text
+# such as "1.5 2 3", "1.5;2;3" or "[1.5, 2, 3]". "ignore" keeps a column in the data.
+# length     the model sees the last so many numbers; to change it, give the model another name
+#            in perdure.toml.
+# min, max   the least and greatest number let through. To loosen, move them, or remove the line.
+# nullable = true lets empty sequences through.
+""",
+}
 
 
 def render(schema: Schema) -> str:
@@ -77,16 +110,26 @@ def render(schema: Schema) -> str:
         )
     ]
     if isinstance(target, ClassTarget):
-        parts.append(_CLASSES.format(name=_text(target.name), classes=_list(target.classes)))
+        parts.append(
+            _CLASSES.format(
+                name=_text(target.name),
+                classes=_list(target.classes),
+                new_classes=_text(target.new_classes),
+            )
+        )
+        if target.max_classes != ClassTarget.model_fields["max_classes"].default:
+            parts.append(f"max_classes = {target.max_classes}\n")
     else:
         parts.append(_VALUES.format(name=_text(target.name)) + "".join(_limits(target)))
-    parts.append(_COLUMNS)
+    parts.append(_COLUMNS if schema.kind == "table" else _WHOLE[schema.kind])
     for name, column in schema.columns.items():
         lines = [f"\n[columns.{_quoted_key(name)}]\n", f"kind = {_text(column.kind)}\n"]
-        if isinstance(column, (NumberColumn, CategoryColumn)):
+        if isinstance(column, (NumberColumn, CategoryColumn, TextColumn, SequenceColumn)):
             lines.append(f"nullable = {str(column.nullable).lower()}\n")
-        if isinstance(column, NumberColumn):
+        if isinstance(column, (NumberColumn, SequenceColumn)):
             lines += _limits(column)
+        if isinstance(column, (ImageColumn, TextColumn, SequenceColumn)):
+            lines += _settings(column)
         if isinstance(column, CategoryColumn):
             lines.append(f"unseen = {_text(column.unseen)}\n")
             lines.append(f"categories = {_list(column.categories)}\n")
@@ -94,7 +137,12 @@ def render(schema: Schema) -> str:
     return "".join(parts)
 
 
-def _limits(column: NumberColumn | ValueTarget) -> Iterable[str]:
+def _settings(column: ImageColumn | TextColumn | SequenceColumn) -> Iterable[str]:
+    for key, value in column.model_dump(exclude={"kind", "nullable", "min", "max"}).items():
+        yield f"{key} = {_text(value) if isinstance(value, str) else value}\n"
+
+
+def _limits(column: NumberColumn | SequenceColumn | ValueTarget) -> Iterable[str]:
     for key, value in (("min", column.min), ("max", column.max)):
         if value is not None:
             yield f"{key} = {float(value)!r}\n"

@@ -7,19 +7,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from perdure.strategies import items
 from perdure.tasks.tables import values
-from perdure.tasks.tables.model import (
+from perdure.tasks.tables.columns import (
     CategoryColumn,
-    ClassTarget,
     IgnoredColumn,
+    ImageColumn,
     NumberColumn,
-    ValueTarget,
+    SequenceColumn,
+    TextColumn,
 )
+from perdure.tasks.tables.model import ClassTarget, ValueTarget
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = NumberColumn | CategoryColumn | IgnoredColumn | ClassTarget | ValueTarget
+Kind = (
+    NumberColumn
+    | CategoryColumn
+    | ImageColumn
+    | TextColumn
+    | SequenceColumn
+    | IgnoredColumn
+    | ClassTarget
+    | ValueTarget
+)
 
 
 class Finding(NamedTuple):
@@ -42,6 +54,14 @@ def canonical(column: pd.Series[Any], kind: Kind) -> tuple[pd.Series[Any], value
         return pd.Series(numbers + 0.0, index=column.index), wrong
     if isinstance(kind, ClassTarget):
         objects, wrong = values.as_labels(column, type(kind.classes[0]))
+    elif isinstance(kind, ImageColumn):
+        objects = np.empty(len(column), dtype=object)
+        objects[:] = [picture.pixels for picture in column.tolist()]
+        wrong = np.array([pixels is None for pixels in objects], dtype=bool)
+    elif isinstance(kind, SequenceColumn):
+        objects, wrong = values.as_sequences(column)
+    elif isinstance(kind, TextColumn):
+        objects = values.as_texts(column)
     else:
         objects = values.as_text(column)
         if isinstance(kind, CategoryColumn) and kind.truth:
@@ -65,9 +85,25 @@ def wrong_types(
     what = "is not a number"
     if isinstance(kind, ClassTarget):
         what = f"is not one of the classes {_listed(kind.classes)}"
+        if kind.new_classes == "allow":
+            what = f"is not of the same type as the classes {_listed(kind.classes)}"
     bad = column[wrong]
-    for row, text in zip(bad.index, values.as_text(bad), strict=True):
-        yield Finding(int(row), name, text, f"{name} = {_shown(text, kind)} {what}", what)
+    texts = values.as_text(bad)
+    for row, text, value in zip(bad.index, texts, bad.tolist(), strict=True):
+        shown, rule = _shown(text, kind), what
+        if isinstance(kind, ImageColumn):
+            what, rule = value.fault, "cannot be used"
+        elif isinstance(kind, SequenceColumn):
+            what, rule = _no_sequence(value), "is no list of numbers"
+        yield Finding(int(row), name, text, f"{name} = {shown} {what}", rule)
+
+
+def _no_sequence(value: Any) -> str:
+    try:
+        items.numbers(value)
+    except ValueError as error:
+        return f"is no list of numbers: {error}"
+    return "is no list of numbers"
 
 
 def broken_rules(
@@ -80,12 +116,15 @@ def broken_rules(
     import pandera.pandas as pandera
 
     rules = {name: _rules(kind) for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        if isinstance(kind, SequenceColumn):
+            yield from _broken_limits(frame[name], typed[name], name, kind, known)
     model = pandera.DataFrameSchema(
         {
             name: pandera.Column(
                 None,
                 nullable=not isinstance(kind, (ClassTarget, ValueTarget))
-                and (isinstance(kind, IgnoredColumn) or kind.nullable),
+                and (isinstance(kind, IgnoredColumn) or getattr(kind, "nullable", False)),
                 checks=[pandera.Check(test, name=what) for what, test in rules[name].items()],
             )
             for name, kind in kinds.items()
@@ -111,6 +150,36 @@ def broken_rules(
                 yield Finding(int(row), name, text, f"{name} = {shown} {what}", what)
 
 
+def _broken_limits(
+    column: pd.Series[Any],
+    typed: pd.Series[Any],
+    name: str,
+    kind: SequenceColumn,
+    known: set[tuple[int, str]],
+) -> Iterator[Finding]:
+    """The first number of each sequence that is below the minimum or above the maximum."""
+    for row, sequence, value in zip(typed.index, typed, column, strict=True):
+        if sequence is None:
+            continue
+        low = kind.min is not None and sequence < kind.min
+        high = kind.max is not None and sequence > kind.max
+        places = np.flatnonzero(low | high)
+        if not places.size:
+            continue
+        place = int(places[0])
+        below = kind.min is not None and sequence[place] < kind.min
+        limit, edge = (kind.min, "below the minimum") if below else (kind.max, "above the maximum")
+        known.add((int(row), name))
+        text = values.as_text(typed.loc[[row]])[0] if not isinstance(value, str) else value
+        yield Finding(
+            int(row),
+            name,
+            text,
+            f"{name} has item {place + 1} = {sequence[place]:g}, {edge} {limit:g}",
+            f"has an item {edge} {limit:g}",
+        )
+
+
 def _rules(kind: Kind) -> dict[str, Any]:
     """What to say of a value, to the test that tells the good ones."""
     if isinstance(kind, (NumberColumn, ValueTarget)):
@@ -121,6 +190,8 @@ def _rules(kind: Kind) -> dict[str, Any]:
             rules[f"is above the maximum {kind.max:g}"] = lambda s: s <= kind.max
         return rules
     if isinstance(kind, ClassTarget):
+        if kind.new_classes == "allow":
+            return {}
         return {
             f"is not one of the classes {_listed(kind.classes)}": lambda s: s.isin(kind.classes)
         }

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perdure.strategies import items
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,6 +25,7 @@ MISSING_NUMBERS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<n
 the field is empty: `NA` may be Namibia.)"""
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
+DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 _INTEGER = r"^[+-]?\d{1,18}(\.0*)?$"
 
 
@@ -44,6 +47,8 @@ def as_text(column: pd.Series[Any]) -> Objects:
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value or None
+    if hasattr(value, "__len__"):  # of bytes and lists: as Python shows them, and none is missing
+        return str(value.tolist() if isinstance(value, np.ndarray) else value)
     if value is None or value != value or type(value).__name__ in {"NAType", "NaTType"}:
         return None
     return repr(value) if isinstance(value, float) else str(value)
@@ -106,6 +111,39 @@ def as_truth_words(texts: Objects) -> Objects:
     words = {"true": "True", "false": "False"}
     out = texts.copy()
     out[:] = [t if t is None else words.get(t.strip().lower(), t) for t in texts]
+    return out
+
+
+def as_sequences(column: pd.Series[Any]) -> tuple[Objects, Mask]:
+    """Every value as numbers in order; see `perdure.strategies.items.numbers`.
+
+    Returns:
+        (rows,) of float64 (items,) | None, None where there are none or it is no such thing;
+        and where it is no such thing.
+    """
+    out, wrong = np.empty(len(column), dtype=object), np.zeros(len(column), dtype=bool)
+    for row, value in enumerate(column.tolist()):
+        if _said_missing_item(value):
+            continue
+        try:
+            found = items.numbers(value)
+        except ValueError:
+            wrong[row] = True
+        else:
+            out[row] = found if found.size else None
+    return out, wrong
+
+
+def _said_missing_item(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING_NUMBERS
+    return not hasattr(value, "__len__") and _text(value) is None
+
+
+def as_texts(column: pd.Series[Any]) -> Objects:
+    """Every value as text, (rows,) of str | None; None also where there are spaces alone."""
+    out = as_text(column)
+    out[:] = [None if text is None or not text.strip() else text for text in out]
     return out
 
 

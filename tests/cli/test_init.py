@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.promises import kit
+from tests.tasks import picture_kit
 
 
 @pytest.fixture
@@ -98,4 +99,55 @@ def test_data_that_does_not_exist(cli: Cli, tmp_path: Path) -> None:
     said = cli("init", tmp_path / "w", "--data", tmp_path / "no.csv", "--target", "y")
     assert said.code in (2, 3)
     assert "no.csv" in said.err
+    assert not (tmp_path / "w").exists()
+
+
+def test_images_of_a_size(cli: Cli, tmp_path: Path) -> None:
+    first = picture_kit.archive(tmp_path / "first.zip", picture_kit.files(20))
+    said = cli("init", tmp_path / "w", "--data", first, "--size", "5x6", "--target", "light")
+    assert said.code == 0, said.err
+    text = (tmp_path / "w" / "schema.toml").read_text()
+    assert '[columns.image]\nkind = "image"\nheight = 5\nwidth = 6\nchannels = 1\n' in text
+    assert 'name = "light"' in text
+    assert 'classes = ["bright", "dark"]' in text
+    value = cli("status", "-w", tmp_path / "w", "--json").json
+    assert value["experiences"] == len(value["pending"]) == 1
+
+
+def test_a_column_of_text_by_name(cli: Cli, tmp_path: Path) -> None:
+    lines = [f"{i * 7 % 5}.5,word {i} of {i * 3 % 7},{'no' if i % 2 else 'yes'}" for i in range(80)]
+    (tmp_path / "d.csv").write_text("x,t,y\n" + "\n".join(lines) + "\n")
+    start = ("init", tmp_path / "w", "--data", tmp_path / "d.csv", "--target", "y")
+    said = cli(*start, "--kind", "text", "--column", "t")
+    assert said.code == 0, said.err
+    text = (tmp_path / "w" / "schema.toml").read_text()
+    assert '[columns.x]\nkind = "ignore"\n' in text
+    assert '[columns.t]\nkind = "text"\n' in text
+    assert 'factory = "lstm"' in (tmp_path / "w" / "perdure.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("form", "arguments", "said_"),
+    [
+        ("images", ["--size", "32"], "--size '32' is no size of images"),
+        ("images", ["--column", "t"], "--column is for text and sequences"),
+        ("images", ["--kind", "table", "--target", "y"], "is a folder"),
+        ("table", ["--size", "3x3", "--target", "kind"], "--size is for images"),
+        ("table", ["--column", "a", "--target", "kind"], "--column needs --kind"),
+        ("table", [], "--target COLUMN is missing"),
+        ("table", ["--kind", "image"], "neither a folder of images by class"),
+        ("table", ["--kind", "sequence", "--target", "kind"], "0 columns look like numbers"),
+        ("table", ["--kind", "sound", "--target", "kind"], "sound"),
+    ],
+)
+def test_a_kind_that_does_not_fit_makes_nothing(
+    cli: Cli, tmp_path: Path, data: Path, form: str, arguments: list[str], said_: str
+) -> None:
+    first = data
+    if form == "images":
+        first = picture_kit.folder(tmp_path / "d", picture_kit.files(20))
+    said = cli("init", tmp_path / "w", "--data", first, *arguments)
+    assert said.code in (2, 3)
+    assert said_ in said.err
+    assert "Traceback" not in said.err
     assert not (tmp_path / "w").exists()

@@ -130,7 +130,7 @@ def test_statistics_of_the_largest_numbers_do_not_overflow() -> None:
 def test_a_missing_category_has_a_trained_vector_and_an_unseen_one_stays_zero() -> None:
     spec = FeatureSpec((Column("c", "category", ("x", "y")),), "y", "regression")
     torch.manual_seed(0)
-    network = Network(spec, nn.Linear(Network.inputs(spec), 1))
+    network = Network(spec, nn.Linear(_width(spec), 1))
     embedding = network.embeddings[0]
     assert isinstance(embedding, nn.Embedding)
     before = embedding.weight.detach().clone()
@@ -168,5 +168,12 @@ def test_columns_of_one_kind_alone_are_enough(kind: Any) -> None:
     prepare = Prepare(spec)
     raw = encode(spec, {"c": values})
     prepare.fit(raw)
-    network = Network(spec, nn.Linear(Network.inputs(spec), 1))
+    network = Network(spec, nn.Linear(_width(spec), 1))
     assert network(prepare(raw)).shape == (2, 1)
+
+
+def _width(spec: FeatureSpec) -> int:
+    """Of a table: what a body gets of a row."""
+    width = Network.inputs(spec)
+    assert isinstance(width, int)
+    return width

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,45 @@ def test_what_is_written_is_what_is_read(ws: Workspace) -> None:
     pd.testing.assert_frame_equal(frame, FRAME)
     assert frame["c"].dtype == object
     assert frame["c"][1] is None
+
+
+def test_images_and_sequences_come_back_as_they_were(ws: Workspace) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "image": pd.Series([rng.bytes(48) for _ in range(300)], dtype=object),
+            "series": pd.Series([rng.normal(size=n % 4) for n in range(300)], dtype=object),
+            "text": pd.Series(["a", None, "b"] * 100, dtype=object),
+            "y": [0, 1, 1] * 100,
+        }
+    )
+    frame.loc[7, "series"] = None
+    added = add(ws, 1, frame)
+    found = experiences.read_experience(ws, added, content_sha256)
+    assert found["image"].tolist() == frame["image"].tolist()
+    for was, now in zip(frame["series"], found["series"], strict=True):
+        if was is None:
+            assert now is None
+        else:
+            np.testing.assert_array_equal(now, was)
+            assert now.dtype == np.float64
+    assert found["text"].tolist() == frame["text"].tolist()
+    before = (ws.experiences / f"{added}.parquet").read_bytes()
+    add(ws, 1, found)
+    assert (ws.experiences / f"{added}.parquet").read_bytes() == before
+
+
+def test_images_are_written_in_groups_that_fit_into_memory(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr("perdure.tasks.experiences.folder.LEAST_GROUP", 1)
+    monkeypatch.setattr("perdure.tasks.experiences.folder.GROUP_BYTES", 100)
+    frame = pd.DataFrame({"image": pd.Series([bytes(40)] * 10, dtype=object), "y": range(10)})
+    file = pq.ParquetFile(ws.experiences / f"{add(ws, 1, frame)}.parquet")
+    assert file.num_row_groups == 5
+    assert str(file.schema_arrow.field("image").type) == "fixed_size_binary[40]"
 
 
 @pytest.mark.parametrize("labels", [[True, False, True], ["a", "b", "a"], [0.5, 1.5, 2.5]])
@@ -275,6 +315,52 @@ def test_links_and_folders_are_not_moved_or_followed_into(ws: Workspace) -> None
     assert kept == ["original.csv"]
     assert not any(p.is_symlink() for p in ws.quarantine.rglob("*"))
     assert len(experiences.list_quarantined(ws)) == 3
+
+
+def unzipped(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_refused_folder_is_kept_whole_in_one_file(ws: Workspace) -> None:
+    secret = ws.root.parent / "secret"
+    secret.write_text("secret")
+    folder = ws.root / "images"
+    for name in ("b/1.png", "a/2.png"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(name)
+    (folder / "a" / "link.png").symlink_to(secret)
+    record = experiences.quarantine(ws, folder, ["no class"])
+    assert record.folder is not None
+    place = ws.root / record.folder
+    assert sorted(p.name for p in place.iterdir()) == ["original.zip", "reasons.csv", "record.json"]
+    assert unzipped(place / "original.zip") == {
+        "a/2.png": b"a/2.png",
+        "a/link.png": b"a link to " + os.fsencode(secret) + b"\n",
+        "b/1.png": b"b/1.png",
+    }
+    assert folder.is_dir()
+    assert experiences.quarantine(ws, folder, ["no class"]) == record
+    (folder / "b" / "1.png").write_text("b/2.png")
+    assert experiences.quarantine(ws, folder, ["no class"]) != record
+
+
+def test_the_files_of_refused_rows_are_kept_by_name(ws: Workspace) -> None:
+    folder = ws.root / "images"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"1")
+    rows = pd.DataFrame({"image": ["a/1.png"]}, index=pd.Index([3], name="row"))
+    files = [("a/1.png", b"1"), ("../../up.png", b"2"), ("/root.png", b"3")]
+    record = experiences.quarantine(ws, folder, ["bad"], bad_rows=rows, files=files)
+    assert record.folder is not None
+    place = ws.root / record.folder
+    assert unzipped(place / "rows.zip") == {"a/1.png": b"1", "up.png": b"2", "root.png": b"3"}
+    assert (place / "rows.csv").read_text() == "row,image\n3,a/1.png\n"
+    assert not (place / "original.zip").exists()
+    whole = experiences.quarantine(ws, folder, ["all"], bad_rows=rows, files=None)
+    assert whole.folder is not None
+    assert unzipped(ws.root / whole.folder / "original.zip") == {"1.png": b"1"}
+    assert (ws.root / whole.folder / "rows.csv").exists()
 
 
 def test_a_damaged_record_is_told(ws: Workspace) -> None:

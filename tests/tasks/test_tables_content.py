@@ -183,3 +183,63 @@ classes = [0, 1, 7]
         assert (checked.whole, checked.refused_rows) == ((), 0)
         hashes.add(content_sha256(checked.accepted))
     assert len(hashes) == 1
+
+
+KINDS = pd.DataFrame(
+    {
+        "image": pd.Series([b"\x00\x01\xff", b"", None], dtype=object),
+        "series": pd.Series([np.array([1.5, -0.0]), np.array([]), None], dtype=object),
+    }
+)
+
+
+def test_golden_values_of_images_and_sequences() -> None:
+    """Changing any of these puts rows of every workspace on other sides: do not."""
+    assert row_keys(KINDS, ["image"]).tolist() == KEYS_IMAGE
+    assert row_keys(KINDS, ["series"]).tolist() == KEYS_SERIES
+    assert content_sha256(KINDS) == CONTENT_KINDS
+
+
+def test_keys_of_images_and_sequences_are_those_of_the_formula() -> None:
+    most = 2**64
+
+    def mix(z: int) -> int:
+        z = (z + 0x9E3779B97F4A7C15) % most
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % most
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % most
+        return z ^ (z >> 31)
+
+    def hashed(data: bytes) -> int:
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+    missing = int.from_bytes(b"missing!", "big")
+    for name, values in (
+        ("image", [hashed(b"\x00\x01\xff"), hashed(b""), missing]),
+        ("series", [hashed(struct.pack("<dd", 1.5, 0.0)), hashed(b""), missing]),
+    ):
+        salt = mix(hashed(name.encode()))
+        expected = [mix(mix((value + salt) % most)) for value in values]
+        assert row_keys(KINDS, [name]).tolist() == expected
+
+
+def test_content_of_images_and_sequences_is_that_of_the_formula() -> None:
+    digest = hashlib.sha256(b"perdure table 1\n")
+    digest.update(struct.pack("<q", 5) + b"imagex" + struct.pack("<qqqq", 3, 3, 0, -1))
+    digest.update(b"\x00\x01\xff")
+    digest.update(struct.pack("<q", 6) + b"seriesl" + struct.pack("<qqqq", 3, 2, 0, -1))
+    digest.update(struct.pack("<dd", 1.5, 0.0))
+    assert content_sha256(KINDS) == digest.hexdigest()
+
+
+def test_one_pixel_and_one_number_make_another_table() -> None:
+    for name, value in (("image", b"\x00\x02\xff"), ("series", np.array([1.5, 1e-300]))):
+        changed = KINDS.copy()
+        changed[name] = pd.Series([value, *KINDS[name][1:]], dtype=object)
+        assert content_sha256(changed) != content_sha256(KINDS)
+        assert row_keys(changed, [name])[0] != row_keys(KINDS, [name])[0]
+        assert (row_keys(changed, [name])[1:] == row_keys(KINDS, [name])[1:]).all()
+
+
+KEYS_IMAGE = [14782510131118525701, 2114951487724282669, 1886710645373337137]
+KEYS_SERIES = [8745854419694056645, 18092827818166439604, 1580791265105262856]
+CONTENT_KINDS = "7fbc6ce8f256fc053d6fad8d88bfea397c75d4c13c58859ac860f23e3c0e5c85"

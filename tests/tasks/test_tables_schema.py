@@ -217,7 +217,7 @@ kind = "number"
 min = 3
 max = 2
 [columns.c]
-kind = "text"
+kind = "words"
 [columns.d]
 nullable = true
 [columns.e]

@@ -63,7 +63,7 @@ def module(spec: FeatureSpec = SPEC) -> nn.Module:
     torch.manual_seed(7)
     prepare, output = Prepare(spec), Output(spec.task)
     prepare.fit(encode(spec, columns(frame(60), spec)))
-    body = nn.Sequential(nn.Linear(Network.inputs(spec), 8), nn.ReLU(), nn.Linear(8, spec.outputs))
+    body = nn.Sequential(nn.Linear(_width(spec), 8), nn.ReLU(), nn.Linear(8, spec.outputs))
     last = body[2]
     with torch.no_grad():
         # So that predictions differ from row to row.
@@ -140,3 +140,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _width(spec: FeatureSpec) -> int:
+    """Of a table: what a body gets of a row."""
+    width = Network.inputs(spec)
+    assert isinstance(width, int)
+    return width

@@ -1,147 +1,96 @@
-"""Diagonal empirical Fisher information, from one gradient per row.
+"""What each parameter matters: means over rows of one gradient per row.
+
+Diagonal empirical Fisher information (Kirkpatrick et al. 2017, https://arxiv.org/abs/1612.00796):
 
     F_i = 1/N Σ_n (∂ℓ(f(x_n), y_n) / ∂θ_i)²
 
-Avalanche squares the gradient of a batch's mean, so its importances depend on the batch
-size; these do not.
+Sensitivity of the outputs, for memory aware synapses (Aljundi et al. 2018,
+https://arxiv.org/abs/1711.09601):
+
+    Ω_i = 1/N Σ_n |∂‖f(x_n)‖² / ∂θ_i|
+
+Avalanche squares the gradient of a batch's mean, so its importances depend on the batch size;
+these do not. How a gradient for each row is had from any model: see `row_gradients`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-Tensors = dict[str, Tensor]
+from perdure.errors import UsageError
+from perdure.strategies.layer_rules import Tensors
+from perdure.strategies.row_gradients import mean
+
+__all__ = ["Loss", "Tensors", "fisher", "sensitivity"]
+
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of outputs (rows, outputs) and targets, mean over the rows."""
-
-_CHUNK_VALUES = 2**23
-"""Gradient values held at once (32 MiB of float32), whatever the size of the model."""
-
-_CHUNK_ROWS = 4096
-"""Rows at a time where no gradient per row is held."""
+"""Of outputs (rows, outputs) and targets (rows, ...): a mean over the rows."""
 
 
-def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> Tensors:
+def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None = None) -> Tensors:
     """F of every parameter that is trained, the model in evaluation mode.
 
     Args:
-        model: Its training mode and its gradients are as before afterwards.
-        loss: Mean over the rows.
-        x: (rows, ...), at least one row.
+        model: Its modes and gradients are as before afterwards. Each row's output must depend
+            on that row alone, as it does in evaluation mode.
+        loss: Of a single row it is that row's ℓ. So class weights, which a mean over rows
+            divides by their sum, are left out: they belong to training, not to the likelihood.
+        x: (rows, ...), at least one row, on any device.
         y: (rows, ...).
+        rows: At most so many, at least 1, drawn without replacement from torch's random stream
+            of the CPU; None, or no fewer than there are: all of them, and nothing is drawn.
 
     Returns:
         By parameter name, in the order of `named_parameters`, each shaped as its parameter.
+
+    Raises:
+        UsageError: `rows` is below 1, or x has no row.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        sums = _by_layers if _layers_suffice(model, loss, x[:2], y[:2]) else _by_rows
-        total = sums(model, loss, x, y)
-    finally:
-        model.train(was_training)
-    return {name: value / len(x) for name, value in total.items()}
+
+    def of_rows(outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = [
+            loss(o, t)
+            for o, t in zip(torch.split(outputs, 1), torch.split(targets, 1), strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def of_batch(outputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(outputs, targets) * len(targets)
+
+    chosen = _drawn(len(x), rows)
+    if chosen is not None:
+        x, y = x[chosen.to(x.device)], y[chosen.to(y.device)]
+    # The loss of a batch is the quicker way, where it is the mean of its rows' losses.
+    return mean(model, torch.square, (of_batch, of_rows), x, y)
 
 
-def _trained(model: nn.Module) -> Tensors:
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+def sensitivity(model: nn.Module, x: Tensor, rows: int | None = None) -> Tensors:
+    """Ω of every parameter that is trained, the model in evaluation mode; needs no target.
 
+    Args and result as for `fisher`.
 
-def _by_rows(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> Tensors:
-    """Sum of squared gradients of any model, by one gradient for each row."""
-    parameters = _trained(model)
-    fixed = {name: buffer.detach() for name, buffer in model.named_buffers()}
-
-    def row_loss(weights: Tensors, x_row: Tensor, y_row: Tensor) -> Tensor:
-        outputs = torch.func.functional_call(model, (weights, fixed), (x_row.unsqueeze(0),))
-        return loss(outputs, y_row.unsqueeze(0))
-
-    gradients = torch.func.vmap(torch.func.grad(row_loss), in_dims=(None, 0, 0))
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    chunk = max(1, _CHUNK_VALUES // max(1, sum(p.numel() for p in parameters.values())))
-    for x_part, y_part in zip(torch.split(x, chunk), torch.split(y, chunk), strict=True):
-        for name, gradient in gradients(parameters, x_part, y_part).items():
-            total[name] += gradient.square().sum(dim=0)
-    return total
-
-
-def _by_layers(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> Tensors:
-    """The same of a model of linear layers and embeddings, without a gradient per row.
-
-    With a the input of a linear layer and g the gradient of its output, row n's gradient of
-    the weight is g_n a_nᵀ, and so Σ_n (g_n a_nᵀ)² = (g²)ᵀ(a²).
+    Raises:
+        UsageError: `rows` is below 1, or x has no row.
     """
-    total = {name: torch.zeros_like(p) for name, p in _trained(model).items()}
-    for x_part, y_part in zip(
-        torch.split(x, _CHUNK_ROWS), torch.split(y, _CHUNK_ROWS), strict=True
-    ):
-        with _watched(model) as calls, torch.enable_grad():
-            summed = loss(model(x_part), y_part) * len(x_part)
-            gradients = torch.autograd.grad(summed, [output for _, _, _, output in calls])
-        for (name, layer, entered, _), gradient in zip(calls, gradients, strict=True):
-            squared = gradient.square()
-            if isinstance(layer, nn.Embedding):
-                rows = entered != layer.padding_idx
-                total[f"{name}weight"].index_add_(0, entered[rows], squared[rows])
-                continue
-            total[f"{name}weight"] += squared.t() @ entered.square()
-            if layer.bias is not None:
-                total[f"{name}bias"] += squared.sum(dim=0)
-    return total
+
+    def length(outputs: Tensor, _: Tensor) -> Tensor:
+        return outputs.square().sum()
+
+    chosen = _drawn(len(x), rows)
+    if chosen is not None:
+        x = x[chosen.to(x.device)]
+    return mean(model, torch.abs, (length,), x, torch.zeros(len(x)))
 
 
-Call = tuple[str, Any, Tensor, Tensor]
-"""Prefix of the layer's parameters, the layer, its input, its output."""
-
-
-@contextmanager
-def _watched(model: nn.Module) -> Iterator[list[Call]]:
-    """Note each call of a linear layer or embedding."""
-    calls: list[Call] = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, entered: tuple[Tensor, ...], output: Tensor) -> None:
-            calls.append((f"{name}." if name else "", layer, entered[0].detach(), output))
-
-        return hook
-
-    handles = [
-        layer.register_forward_hook(note(name))
-        for name, layer in model.named_modules()
-        if type(layer) in (nn.Linear, nn.Embedding)
-    ]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _layers_suffice(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> bool:
-    """Whether all that is trained is in layers that are used once, row by row.
-
-    Tried on these few rows too: a model may use a layer's weight behind its back.
-    """
-    with _watched(model) as calls, torch.no_grad():
-        model(x)
-    names = {
-        f"{prefix}{name}"
-        for prefix, layer, _, _ in calls
-        for name, p in layer.named_parameters()
-        if p.requires_grad
-    }
-    once = len({id(layer) for _, layer, _, _ in calls}) == len(calls)
-    flat = all(
-        entered.dim() == (1 if isinstance(layer, nn.Embedding) else 2)
-        for _, layer, entered, _ in calls
-    )
-    frozen = any(not p.requires_grad for p in model.parameters())
-    if names != set(_trained(model)) or not once or not flat or frozen:
-        return False
-    exact, fast = _by_rows(model, loss, x, y), _by_layers(model, loss, x, y)
-    return all(torch.allclose(exact[n], fast[n], rtol=1e-3, atol=1e-6) for n in exact)
+def _drawn(available: int, rows: int | None) -> Tensor | None:
+    """Places of the rows to take, ascending; None: all."""
+    if available < 1:
+        raise UsageError("importances of 0 rows were asked for; at least 1 is needed")
+    if rows is not None and rows < 1:
+        raise UsageError(f"importances of {rows} rows were asked for; at least 1 is needed")
+    if rows is None or rows >= available:
+        return None
+    return torch.randperm(available)[:rows].sort().values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import torch
@@ -12,15 +13,17 @@ from perdure.errors import ConfigError, Corrupt, Fault
 from perdure.strategies import archive
 
 BATCHES = (1, 2, 32, 1000)
-"""Numbers of rows that every exported graph is tried on."""
+"""Numbers of rows that every exported graph is tried on; the last is less for large rows."""
+TRIED_VALUES = 2**22
+"""Input values, at most, of the largest number of rows; bounds the memory."""
 
 
 def export(module: nn.Module, probe: Tensor, path: Path) -> None:
     """Export a module, and check that the file says what the module says.
 
     Args:
-        module: In evaluation mode, on the CPU; takes float64 (rows, columns).
-        probe: float64 (rows, columns), at least one row, to try both on.
+        module: In evaluation mode, on the CPU; takes what `features.encode` gives.
+        probe: (rows, ...) of `features.encode`, at least one row, to try both on.
         path: Where to write; its name ends in `.pt2`.
 
     Raises:
@@ -28,9 +31,11 @@ def export(module: nn.Module, probe: Tensor, path: Path) -> None:
         Fault: The exported graph gives other numbers than the module.
     """
     # A batch of two: with one, torch.export takes the number of rows for a constant.
-    example = probe[:1].repeat(2, 1)
+    example = torch.cat([probe[:1]] * 2)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's recurrent layers keep their parameters in a list too, which it puts back.
+            warnings.filterwarnings("ignore", "The tensor attributes .* were assigned during expo")
             program = torch.export.export(
                 module.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},)
             )
@@ -78,8 +83,9 @@ def _plain(program: torch.export.ExportedProgram) -> None:
 
 
 def _compare(module: nn.Module, loaded: nn.Module, probe: Tensor) -> None:
-    for rows in BATCHES:
-        batch = probe.repeat(-(-rows // len(probe)), 1)[:rows]
+    most = max(BATCHES[-2] + 1, TRIED_VALUES // max(1, probe[0].numel()))
+    for rows in (min(rows, most) for rows in BATCHES):
+        batch = torch.cat([probe] * -(-rows // len(probe)))[:rows]
         with torch.no_grad():
             expected, found = module(batch), loaded(batch)
         if not torch.allclose(expected, found, rtol=1e-5, atol=1e-6, equal_nan=True):

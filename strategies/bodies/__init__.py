@@ -1,0 +1,1 @@
+"""The built-in network bodies, one kind of input a module."""

@@ -11,13 +11,18 @@ from pydantic import BaseModel, ConfigDict
 from perdure.config import Task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from perdure.strategies.plugins.base import Remembering
+    from perdure.strategies.state import State
 
 
 class Settings(BaseModel):
     """A strategy's settings in `perdure.toml`: frozen, and every one is declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,14 @@ class Strategy:
     of experiences; only the references `cumulative` and `joint` are not."""
     combines: frozenset[str] = field(default_factory=frozenset)
     """Other strategies that it works beside."""
+    alone: str = ""
+    """Why it works beside no others, for the one who tries; ends without a full stop."""
+    unfit: Callable[[Any, Task], str] | None = None
+    """Why settings do not fit a task, as `key = value: reason`; empty where they do."""
     plugin: Callable[[Any], Remembering] | None = None
     """Makes the Avalanche plugin from the settings; None: plain training, with no memory.
     Avalanche is imported when it is called, not before."""
+    answers: Callable[[nn.Module, State], nn.Module] | None = None
+    """From the network and what the strategy remembers to the network that predicts: as
+    prepared rows go in, outputs come out, and `torch.export` must take it. None: the network
+    itself. Torch is imported when it is called, not before, and Avalanche never."""

@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perdure.config import Config, TrainingConfig
-from perdure.errors import DataRefused, Fault, UsageError
+from perdure.errors import DataRefused, UsageError
 from perdure.progress import track
-from perdure.records import Epoch, Trained
-from perdure.strategies import catalogue, optimizers, randomness
-from perdure.strategies.features import Array, Columns, encode, encode_target
+from perdure.records import Trained
+from perdure.strategies import (
+    augmentation,
+    catalogue,
+    checks,
+    compilation,
+    devices,
+    losses,
+    optimizers,
+    randomness,
+)
+from perdure.strategies.features import Array, Columns, encode, encode_target, rows_at_once
 from perdure.strategies.learner import CLOCK, Learner
 from perdure.strategies.plugins.base import Remembering, TensorData, TensorExperience
 from perdure.strategies.plugins.curve import Curve
+from perdure.strategies.plugins.profile import Profile
+from perdure.strategies.plugins.schedule import Schedule
+from perdure.strategies.precision import Precision
 from perdure.strategies.state import State
+from perdure.strategies.steps import Steps
+from perdure.strategies.stopping import Stopping
 from perdure.strategies.template import Template
+
+_WATCHED_ROWS = 4096
+"""Validation rows at a time, at most."""
+
+_PREPARED = 2**18
+"""Values that are standardised at a time."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Prepared rows, and where they are."""
+
+    x: Tensor
+    y: Tensor
+    watched: tuple[Tensor, Tensor]
+    place: torch.device
 
 
 def learn(
@@ -33,6 +62,7 @@ def learn(
     columns_val: Columns,
     target_val: Array,
     config: Config,
+    profile: Path | None = None,
 ) -> Trained:
     """Train on one experience with the configured strategies.
 
@@ -48,134 +78,149 @@ def learn(
         columns_val: Raw columns of rows to watch only; may have no rows.
         target_val: Their target.
         config: `[training]` counts.
+        profile: A folder for a trace of some steps and a table of the operators in them.
 
     Returns:
         Losses of each epoch. On the standardised target, in a regression.
 
     Raises:
-        ConfigError: The strategies are wrong.
+        ConfigError: The strategies, or what is configured for other data, are wrong.
         DataRefused: The rows do not fit the features, or there is none to learn.
         UsageError: The experience was learned before, or the device is not there.
-        Fault: The loss is no longer a number; the learner is as it was.
+        Fault: The loss is no longer a number, or the memory is not enough; the learner is as it
+            was.
     """
     started = time.perf_counter()
     if experience_id in learner.cursor:
         raise UsageError(f"experience {experience_id} was learned already")
     training = config.training
-    strategies = catalogue.chosen(config, Path())
-    device = choose_device(training.device)
-    x, y = _tensors(learner, columns_train, target_train, device)
-    if len(x) == 0:
-        raise DataRefused(f"experience {experience_id} has 0 training rows; at least 1 is needed")
-    watched = _tensors(learner, columns_val, target_val, device)
-    with _threads(training.threads), randomness.isolated(device):
+    strategies = catalogue.chosen(config, learner.root)
+    device = devices.choose_device(training.device)
+    with ExitStack() as contexts:
+        for context in (
+            devices.memory(device, training.batch_size),
+            devices.threads(training.threads),
+            devices.determinism(training.deterministic, device),
+            compilation.compiler(training.compile),
+            randomness.isolated(device),
+        ):
+            contexts.enter_context(context)
+        new = _tensors(learner, columns_train, target_train)
+        checks.rows_suffice(learner, experience_id, len(new[0]), training)
+        held = [t for state in learner.memory.values() for t in state.tensors.values()]
+        place = devices.home([*new, *held], device)
+        x, y = (devices.kept(tensor, place, device) for tensor in new)
+        watched = _tensors(learner, columns_val, target_val)
+        beside = devices.home(watched, device)
+        rows = _Rows(x, y, (watched[0].to(beside), watched[1].to(beside)), place)
         if device.type != "cpu":  # the first time on an accelerator its stream starts here
             randomness.seed(training.seed, device)
         randomness.restore(learner.streams, device)
         plugins = {s.name: s.plugin(settings) for s, settings in strategies if s.plugin}
-        epochs = _train(learner, plugins, (x, y), watched, training, device, experience_id)
-    return Trained(epochs, rows=len(x), seconds=time.perf_counter() - started)
+        devices.begin_peak(device)
+        curve, best = _train(learner, plugins, rows, training, device, experience_id, profile)
+        peak = devices.peak_bytes(device)
+    return Trained(
+        curve.epochs,
+        rows=len(x),
+        seconds=time.perf_counter() - started,
+        rows_per_second=curve.rows / curve.seconds if curve.seconds else None,
+        best_epoch=best,
+        accelerator_bytes=peak,
+    )
 
 
 def _train(
     learner: Learner,
     plugins: dict[str, Remembering],
-    rows: tuple[Tensor, Tensor],
-    watched: tuple[Tensor, Tensor],
+    rows: _Rows,
     training: TrainingConfig,
     device: torch.device,
     experience_id: str,
-) -> tuple[Epoch, ...]:
+    profile: Path | None,
+) -> tuple[Curve, int | None]:
+    spec, name = learner.spec, training.optimizer.name
     model = copy.deepcopy(learner.model).to(device)
+    precision = Precision(training.precision, device)
+    precision.restore(learner.optimizer.values.get("scaler", {}))
     optimizer = optimizers.make(training, model)
-    optimizers.restore(optimizer, training.optimizer, model, learner.optimizer)
-    loss = criterion(learner.spec.task)
-    steps = training.epochs * -(-len(rows[0]) // training.batch_size)
-    with track(f"learning {experience_id}", steps) as advance:
-        curve = Curve(loss, watched, advance)
+    if training.carry_optimizer:
+        optimizers.restore(optimizer, name, model, learner.optimizer)
+    with ExitStack() as contexts:
+        curve = Curve(
+            losses.plain(training, spec.task),
+            rows.watched,
+            rows_at_once(spec, _WATCHED_ROWS),
+            lambda total: contexts.enter_context(track(f"learning {experience_id}", total)),
+            rated=training.schedule.name != "constant" or bool(training.schedule.warmup),
+        )
+        stopping = None
+        if training.patience is not None:
+            stopping = Stopping(
+                training.patience,
+                training.min_delta,
+                plugins.values(),
+                lambda: curve.epochs[-1].validation_loss,
+            )
+        listeners = [*plugins.values(), curve]
+        if curve.rated:
+            listeners.append(Schedule(training.schedule, lambda: curve.epochs[-1]))
+        if profile is not None:
+            recorder = Profile(profile)
+            contexts.callback(recorder.close)
+            listeners.insert(0, recorder)
         strategy = Template(
             model=model,
             optimizer=optimizer,
-            criterion=loss,
+            criterion=losses.criterion(training, spec, rows.y, learner.root).to(device),
             batch_size=training.batch_size,
             epochs=training.epochs,
             device=device,
-            plugins=[*plugins.values(), curve],
+            plugins=listeners,
             fresh=lambda: learner.fresh().to(device),
+            steps=Steps(
+                accumulate=training.accumulate,
+                clip_norm=training.clip_norm,
+                l1=training.l1,
+                compile=training.compile,
+                augment=augmentation.make(training.augmentation, spec, learner.root),
+            ),
+            precision=precision,
+            stopping=stopping,
+            rows_device=rows.place,
         )
-        for name in CLOCK:
-            setattr(strategy.clock, name, learner.clock[name])
-        for name, plugin in plugins.items():
-            plugin.restore(learner.memory.get(name, State()), strategy)
-        task = torch.zeros(len(rows[0]), dtype=torch.int64, device=device)
+        for counter in CLOCK:
+            setattr(strategy.clock, counter, learner.clock[counter])
+        for key, plugin in plugins.items():
+            plugin.restore(learner.memory.get(key, State()), strategy)
+        task = torch.zeros(1, dtype=torch.int64, device=rows.place).expand(len(rows.x))
         number = learner.clock["train_exp_counter"]
-        strategy.train(TensorExperience(TensorData((*rows, task)), number), eval_streams=[])
-    _check_finite(curve.epochs, model)
-    learner.memory = {name: plugin.state() for name, plugin in plugins.items()}
-    learner.optimizer = optimizers.state_of(optimizer, training.optimizer, model)
-    learner.clock = {name: getattr(strategy.clock, name) for name in CLOCK}
-    learner.streams = {**learner.streams, **randomness.capture(device)}
+        data = TensorData((rows.x, rows.y, task))
+        strategy.train(TensorExperience(data, number), eval_streams=[])
+    model = strategy.model
+    checks.finite(curve.epochs, model)
+    kept = State(values={"name": name, "other": {}})
+    if training.carry_optimizer:
+        kept = optimizers.state_of(optimizer, name, model)
+    if scale := precision.state():
+        kept.values["scaler"] = scale
+    # Everything is at hand before the learner is changed.
+    memory = {key: plugin.state() for key, plugin in plugins.items()}
+    clock = {counter: getattr(strategy.clock, counter) for counter in CLOCK}
+    streams = {**learner.streams, **randomness.capture(device)}
     learner.model = model.to("cpu").eval()
-    learner.cursor = (*learner.cursor, experience_id)
-    return curve.epochs
+    learner.optimizer, learner.memory, learner.clock = kept, memory, clock
+    learner.streams, learner.cursor = streams, (*learner.cursor, experience_id)
+    return curve, stopping.best if stopping else None
 
 
-def criterion(task: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean cross entropy, or mean squared error of the standardised target."""
-    return nn.CrossEntropyLoss() if task == "classification" else nn.MSELoss()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of `training.device`; `auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        UsageError: The device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there[device.type]:
-        raise UsageError(
-            f"training.device = {name!r}, but there is no such device here; "
-            f"torch sees {torch.cuda.device_count()} CUDA devices",
-            hint='set training.device = "auto" in perdure.toml',
-        )
-    return device
-
-
-def _tensors(
-    learner: Learner, columns: Columns, target: Array, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    x = learner.prepare(encode(learner.spec, columns))
+def _tensors(learner: Learner, columns: Columns, target: Array) -> tuple[Tensor, Tensor]:
+    """What is learned from, on the CPU: see `Prepare` and `Output.standardise`."""
+    raw = encode(learner.spec, columns)
+    # In parts that stay in the processor's cache; the result is the same.
+    at_once = max(1, _PREPARED // max(1, raw[:1].numel()))
+    x = torch.cat([learner.prepare(part) for part in torch.split(raw, at_once)])
     y = learner.output.standardise(encode_target(learner.spec, target))
     if len(x) != len(y):
         raise DataRefused(f"{len(x)} rows of features, but {len(y)} of the target")
-    return x.to(device), y.to(device)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if number:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _check_finite(epochs: tuple[Epoch, ...], model: nn.Module) -> None:
-    hint = "a lower training.learning_rate, or a lower penalty, in perdure.toml"
-    for epoch in epochs:
-        if not math.isfinite(epoch.loss):
-            raise Fault(
-                f"training diverged: the loss is {epoch.loss} in epoch {epoch.number}", hint=hint
-            )
-    wrong = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
-    if wrong:
-        raise Fault(f"training diverged: {', '.join(wrong)} are no longer finite", hint=hint)
+    return x, y

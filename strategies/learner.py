@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from perdure.config import CONFIG_NAME, Config
 from perdure.errors import ConfigError, Corrupt, DataRefused, UsageError
 from perdure.progress import track
-from perdure.strategies import files, randomness
+from perdure.strategies import catalogue, files, randomness
 from perdure.strategies.features import (
     Array,
     Columns,
@@ -29,6 +29,7 @@ from perdure.strategies.features import (
     Prepare,
     encode,
     encode_target,
+    rows_at_once,
 )
 from perdure.strategies.files import verify
 from perdure.strategies.recipe import NEW_MODEL, Recipe, check_fit
@@ -101,6 +102,7 @@ class Learner:
             randomness.seed(config.training.seed, cpu)
             model = recipe.network(spec, root)
             streams = randomness.capture(cpu)
+        model.fit(prepare(raw))
         return cls(spec, recipe, prepare, model.eval(), output, streams, root=root)
 
     def parts(self) -> dict[str, State]:
@@ -118,7 +120,9 @@ class Learner:
 
     def fresh(self) -> Network:
         """The network anew, with first weights drawn from torch's random stream."""
-        return self.recipe.network(self.spec, self.root)
+        network = self.recipe.network(self.spec, self.root)
+        network.take_statistics(self.model)
+        return network
 
     @property
     def weights_sha256(self) -> str:
@@ -142,7 +146,7 @@ class Learner:
         """
         parts = self.parts()
         values = {
-            "recipe": {"factory": self.recipe.factory, "parameters": dict(self.recipe.parameters)},
+            "recipe": self.recipe.to_json(),
             "cursor": list(self.cursor),
             "memories": sorted(self.memory),
             "parts": {
@@ -168,7 +172,8 @@ class Learner:
             config: Its model, target and task must be those of the learner; anything about
                 training may have changed.
             root: The workspace, for a model by file path.
-            spec: The features of the schema as it is now; must be those of the learner.
+            spec: The features of the schema as it is now; must be those of the learner. It
+                may have new labels after the learner's, see `growth`.
 
         Raises:
             Corrupt: A file is missing, changed or unreadable.
@@ -181,7 +186,7 @@ class Learner:
                 for name, part in values["parts"].items()
             }
             saved = FeatureSpec.from_json(parts["features"].values["spec"])
-            recipe = Recipe(values["recipe"]["factory"], values["recipe"]["parameters"])
+            recipe = Recipe(**values["recipe"])
             clock = {name: int(parts["clock"].values[name]) for name in CLOCK}
             cursor = tuple(str(item) for item in values["cursor"])
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -202,7 +207,7 @@ class Learner:
     ) -> Learner:
         prepare, output, cpu = Prepare(spec), Output(spec.task), torch.device("cpu")
         with randomness.isolated(cpu):  # making a network draws its first weights
-            model = recipe.network(spec, root)
+            model = recipe.network(spec, root, restored=True)
         features = parts["features"].tensors
         try:
             prepare.load_state_dict(_under(features, "prepare."))
@@ -234,14 +239,22 @@ class Learner:
 
         A copy on the CPU in evaluation mode: training on does not change it.
         """
-        return copy.deepcopy(nn.Sequential(self.prepare, self.model, self.output)).eval()
+        return copy.deepcopy(nn.Sequential(self.prepare, self._answers(), self.output)).eval()
+
+    def _answers(self) -> nn.Module:
+        """The network as it predicts: some strategies have their own way, see `Strategy`."""
+        network: nn.Module = self.model
+        for name, strategy in catalogue.discover().items():
+            if strategy.answers is not None and name in self.memory:
+                network = strategy.answers(network, self.memory[name])
+        return network.eval()
 
     def predict(self, columns: Columns, batch: int = 4096) -> npt.NDArray[np.floating[Any]]:
         """Predict raw columns.
 
         Args:
             columns: All feature columns, of one length.
-            batch: Rows at a time; bounds the memory, changes no result beyond rounding.
+            batch: Rows at a time, at most; bounds the memory, changes no result beyond rounding.
 
         Returns:
             Classification: float32 (rows, labels), probabilities. Regression: float64 (rows,).
@@ -250,10 +263,10 @@ class Learner:
             DataRefused: The columns do not fit the features.
         """
         raw = encode(self.spec, columns)
-        found = []
+        found, network = [], self._answers()
         with torch.no_grad(), track("measuring", len(raw)) as advance:
-            for part in torch.split(raw, batch):
-                found.append(self.output(self.model(self.prepare(part))))
+            for part in torch.split(raw, rows_at_once(self.spec, batch)):
+                found.append(self.output(network(self.prepare(part))))
                 advance(len(part))
         return torch.cat(found).numpy()
 

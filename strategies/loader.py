@@ -16,15 +16,27 @@ from torch import Tensor
 Rows = Sequence[Tensor]
 """Tensors of one length: x, y and task labels."""
 
+BLOCK = 2**20
+"""Bytes that are collected at once: they stay in a processor's cache until they are used."""
+
 
 def _draw() -> int:
     # As RandomSampler and DataLoader draw their seeds.
     return int(torch.empty((), dtype=torch.int64).random_().item())
 
 
-def _shuffled(rows: int, batch_size: int) -> Iterator[Tensor]:
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(_draw()))
-    yield from torch.split(order, batch_size)
+def _shuffled(rows: Rows, batch_size: int) -> Iterator[list[Tensor]]:
+    """Batches of rows in a new random order.
+
+    A block of batches is collected at once and then split: one call for many batches.
+    """
+    count = len(rows[0])
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(_draw()))
+    row_bytes = max(1, sum(t[:1].numel() * t.element_size() for t in rows))
+    batches = max(1, BLOCK // (row_bytes * batch_size))
+    for places in torch.split(order, batches * batch_size):
+        parts = [torch.split(tensor, batch_size) for tensor in _take(rows, places)]
+        yield from map(list, zip(*parts, strict=True))
 
 
 class BatchLoader:
@@ -53,20 +65,32 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         _draw()  # the seed that a DataLoader draws for its workers, also when it has none
-        memory: Iterator[Tensor] = iter(())
-        for order in _shuffled(len(self._new[0]), self._batch_size):
-            batch = _take(self._new, order)
-            self.new_rows = len(order)
-            if self._memory is not None:
-                chosen = next(memory, None)
-                if chosen is None:
-                    memory = _shuffled(len(self._memory[0]), self._memory_batch_size)
-                    chosen = next(memory)
-                extra = _take(self._memory, chosen)
-                batch = [torch.cat(pair) for pair in zip(batch, extra, strict=True)]
-            yield batch
+        memory: Iterator[list[Tensor]] = iter(())
+        for batch in _shuffled(self._new, self._batch_size):
+            self.new_rows = len(batch[0])
+            if self._memory is None:
+                yield batch
+                continue
+            extra = next(memory, None)
+            if extra is None:
+                memory = _shuffled(self._memory, self._memory_batch_size)
+                extra = next(memory)
+            yield [_joined(*pair) for pair in zip(batch, extra, strict=True)]
 
 
 def _take(rows: Rows, order: Tensor) -> list[Tensor]:
     order = order.to(rows[0].device)
-    return [tensor.index_select(0, order) for tensor in rows]
+    # One value for all rows, as a task label is, is not copied row by row.
+    return [
+        tensor[: len(order)] if tensor.dim() == 1 and tensor.stride(0) == 0
+        else tensor.index_select(0, order)
+        for tensor in rows
+    ]  # fmt: skip
+
+
+def _joined(new: Tensor, old: Tensor) -> Tensor:
+    if new.device != old.device:  # one of them did not fit on the accelerator
+        new, old = (
+            t.to(new.device if old.device.type == "cpu" else old.device) for t in (new, old)
+        )
+    return torch.cat((new, old))

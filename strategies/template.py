@@ -12,8 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perdure.strategies.compilation import compiled
+from perdure.strategies.devices import Courier
 from perdure.strategies.loader import BatchLoader
 from perdure.strategies.plugins.base import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
+from perdure.strategies.precision import Precision
+from perdure.strategies.steps import Steps, normalises
+from perdure.strategies.stopping import Stopping
 
 _EVENTS = tuple(
     f"{when}_{what}"
@@ -49,6 +54,10 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         device: torch.device,
         plugins: Sequence[Any],
         fresh: Callable[[], nn.Module] | None = None,
+        steps: Steps | None = None,
+        precision: Precision | None = None,
+        stopping: Stopping | None = None,
+        rows_device: torch.device | None = None,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No loggers specified")
@@ -68,6 +77,18 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         self._callbacks: dict[str, list[Callable[..., Any]]] = {}
         self.fresh = fresh
         """Makes the model anew, with first weights from torch's random stream."""
+        self._stop_training = False
+        self.steps = steps or Steps()
+        self.precision = precision or Precision()
+        self.stopping = stopping
+        self.rows_device = rows_device or device
+        """Where rows are kept, also those of a memory: `device`, or the CPU if they do not fit."""
+        self.drawn: list[Tensor] = []
+        """The current batch as the loader gave it: before augmentation, perhaps on the CPU."""
+        self._courier = Courier(device)
+        self._compiled: tuple[nn.Module, Callable[[Tensor], Tensor]] | None = None
+        self._drops_single = normalises(model)
+        self._gathered = self._expected = self._batches = 0
         owners = [p.objective for p in plugins if hasattr(p, "objective")]
         if len(owners) > 1:
             raise ValueError(f"{len(owners)} plugins want to be the loss; one can")
@@ -80,8 +101,11 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
 
     def outputs(self, x: Tensor) -> Tensor:
         """The model's outputs, float32 (rows, outputs), in the precision that is configured."""
-        result: Tensor = self.model(x)
-        return result
+        if not self.steps.compile:
+            return self.precision.outputs(self.model, x)
+        if self._compiled is None or self._compiled[0] is not self.model:
+            self._compiled = self.model, compiled(self.model)
+        return self.precision.outputs(self._compiled[1], x)
 
     def forward(self) -> Tensor:
         """Outputs of the current batch."""
@@ -95,24 +119,95 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         return loss
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """One pass over the loader's batches."""
-        for batch in self.dataloader:
+        """One pass over the loader's batches.
+
+        A group of batches that the end of the pass leaves incomplete makes its step then.
+        """
+        begun = False
+        for drawn in self.dataloader:
             if self._stop_training:
                 break
-            self.mbatch = batch
+            self.drawn = drawn
+            self.mbatch = batch = self._received(drawn)
+            if self._drops_single and len(batch[1]) == 1:
+                continue
             self._before_training_iteration(**kwargs)
-            self.optimizer.zero_grad()
+            if not begun:
+                self.optimizer.zero_grad()
             self._before_forward(**kwargs)
             self.mb_output = self.forward()
             self._after_forward(**kwargs)
             self.loss = self.criterion()
             self._before_backward(**kwargs)
-            self.loss.backward()
+            begun = self._backward(begun)
             self._after_backward(**kwargs)
+            if not begun:
+                self._step(**kwargs)
+            self._after_training_iteration(**kwargs)
+        if begun:
+            self._step(**kwargs)
+
+    def _received(self, batch: list[Tensor]) -> list[Tensor]:
+        """A batch as it is learned from: on the device, and augmented."""
+        batch = self._courier(batch)
+        if self.steps.augment is not None:
+            batch = [self.steps.augment(batch[0]), *batch[1:]]
+        return batch
+
+    def _backward(self, begun: bool) -> bool:
+        """Add the batch's gradients; whether more of its group are to come."""
+        if self.steps.accumulate == 1:
+            self.precision.backward(self.loss)
+            return False
+        # Each batch by its share of the group's rows: their sum is the gradient of one large
+        # batch. How many rows there will be is not known yet, so full batches are expected.
+        rows = len(self.mbatch[1])
+        if not begun:
+            self._gathered, self._batches = 0, 0
+            self._expected = rows * self.steps.accumulate
+        self._gathered += rows
+        self._batches += 1
+        self.precision.backward(self.loss * (rows / self._expected))
+        return self._batches < self.steps.accumulate
+
+    def _step(self, **kwargs: Any) -> None:
+        """Change the weights, unless float16 gradients overflowed."""
+        if self.precision.unscale(self.optimizer):
+            if self.steps.l1 or self._gathered != self._expected:
+                self._complete()
             self._before_update(**kwargs)
+            if self.steps.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.steps.clip_norm)
             self.optimizer.step()
             self._after_update(**kwargs)
-            self._after_training_iteration(**kwargs)
+        self.precision.stepped()
+
+    @torch.no_grad()
+    def _complete(self) -> None:
+        """Gradients of the whole group, however many rows it had, and of the L1 penalty."""
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in trained if p.grad is not None]
+        if self._gathered != self._expected:
+            torch._foreach_mul_(gradients, self._expected / self._gathered)
+        if self.steps.l1:
+            signs = torch._foreach_sign(trained)  # noqa: SLF001 (no public name)
+            torch._foreach_add_(gradients, signs, alpha=self.steps.l1)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """All epochs, or fewer; then the best epoch's weights, before any plugin looks at them."""
+        for _ in range(self.train_epochs):
+            if self._stop_training:
+                break
+            self._before_training_epoch(**kwargs)
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+            if self.stopping is not None and self.stopping.see(
+                self.model, self.optimizer, self.precision
+            ):
+                break
+        self._stop_training = False
+        if self.stopping is not None:
+            self.stopping.rewind(self.model, self.optimizer, self.precision)
 
     def _before_training(self, **kwargs: Any) -> None:
         self._callbacks = {event: self._listeners(event) for event in _EVENTS}

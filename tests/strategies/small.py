@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from perdure.config import Config, Task
 from perdure.records import Trained
-from perdure.strategies import engine
+from perdure.strategies import catalogue, engine
 from perdure.strategies.features import Array, Column, FeatureSpec
 from perdure.strategies.learner import Learner
 from perdure.strategies.state import State
@@ -24,8 +25,34 @@ CASES: dict[str, list[Any]] = {
     "replay": [{"name": "replay", "size": 50, "batch_size": 16}],
     "ewc": [{"name": "ewc", "penalty": 50.0}],
     "ewc+replay": [{"name": "replay", "size": 50}, {"name": "ewc", "penalty": 50.0}],
+    "si": [{"name": "si", "penalty": 5.0}],
+    "mas": [{"name": "mas", "penalty": 5.0}],
+    "lwf": ["lwf"],
+    "replay+si": [{"name": "replay", "size": 50}, {"name": "si", "penalty": 5.0}],
+    "mas+replay": [{"name": "replay", "size": 50}, {"name": "mas", "penalty": 5.0}],
+    "lwf+replay": [{"name": "replay", "size": 50}, "lwf"],
+    "der": [{"name": "der", "size": 50, "batch_size": 16}],
+    "der++": [{"name": "der++", "size": 50}],
+    "er-ace": [{"name": "er-ace", "size": 50}],
+    "agem": [{"name": "agem", "size": 50}],
+    "gem": [{"name": "gem", "size": 15, "memories": 2}],
+    "gdumb": [{"name": "gdumb", "size": 50}],
+    "icarl": [{"name": "icarl", "size": 50}],
+    "cumulative": ["cumulative"],
+    "joint": ["joint"],
 }
 TASKS: tuple[Task, ...] = ("classification", "regression")
+
+
+def tasks_of(case: str) -> tuple[Task, ...]:
+    """The tasks that every strategy of a case fits."""
+    known = catalogue.discover()
+    return tuple(t for t in TASKS if all(t in known[name].fits for name in names_of(case)))
+
+
+def names_of(case: str) -> list[str]:
+    """The names of a case's strategies."""
+    return [one if isinstance(one, str) else one["name"] for one in CASES[case]]
 
 
 def spec_of(task: Task = "classification") -> FeatureSpec:
@@ -79,6 +106,16 @@ def learned(config: Config, experiences: int, task: Task = "classification") -> 
     for number in range(experiences):
         learn(learner, number, config)
     return learner
+
+
+@cache
+def _once(case: str, experiences: int, task: Task) -> Learner:
+    return learned(config_of(CASES[case], task), experiences, task)
+
+
+def once(case: str, experiences: int, task: Task = "classification") -> Learner:
+    """A copy of what a case learned in one go; learned once for all tests of a run."""
+    return copied(_once(case, experiences, task))
 
 
 def reloaded(learner: Learner, folder: Path, config: Config) -> Learner:

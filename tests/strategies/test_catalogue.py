@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +20,36 @@ ROOT = Path("w")
 
 def test_defaults_are_pinned() -> None:
     found = {n: s.settings().model_dump() for n, s in catalogue.discover().items()}
+    memory = {"size": 2000, "batch_size": None}
     assert found == {
-        "ewc": {"penalty": 100.0},
+        "agem": memory,
+        "cumulative": {},
+        "der": {**memory, "alpha": 0.5},
+        "der++": {**memory, "alpha": 0.5, "beta": 0.5},
+        "er-ace": memory,
+        "ewc": {
+            "penalty": 100.0, "online": False, "decay": 1.0, "rows": None, "form": "gradient",
+        },
+        "gdumb": {"size": 5000},
+        "gem": {"size": 256, "memories": 10, "strength": 0.5},
+        "icarl": {"size": 2000},
+        "joint": {},
+        "lwf": {"alpha": 1.0, "temperature": 2.0},
+        "mas": {"penalty": 1.0, "decay": 1.0, "rows": None},
         "naive": {},
-        "replay": {"size": 2000, "batch_size": None},
-    }
+        "replay": {**memory, "policy": "reservoir"},
+        "si": {"penalty": 1.0, "damping": 0.1},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("strategies", "fault"),
     [
-        (["replya"], "training.strategies.0.name = 'replya': unknown; known: ewc, naive, replay"),
+        (
+            ["replya"],
+            "training.strategies.0.name = 'replya': unknown; known: agem, cumulative, der, der++, "
+            "er-ace, ewc, gdumb, gem, icarl, joint, lwf, mas, naive, replay, si, or a plugin",
+        ),
         ([{"name": "replay", "size": 0}], "training.strategies.0.size = 0: input should be"),
         ([{"name": "replay", "sise": 5}], "training.strategies.0.sise: unknown key"),
         ([{"name": "replay", "batch_size": 0}], "training.strategies.0.batch_size = 0: input"),
@@ -40,6 +60,22 @@ def test_defaults_are_pinned() -> None:
             ["replay", "naive"],
             "training.strategies.1.name = 'naive': does not combine with 'replay'; "
             "naive combines with nothing",
+        ),
+        (
+            ["ewc", "der++"],
+            "training.strategies.1.name = 'der++': does not combine with 'ewc'; der++ combines "
+            "with nothing (der++: its loss takes the place of the criterion, with a memory",
+        ),
+        (
+            ["gdumb", "replay"],
+            "training.strategies.1.name = 'replay': does not combine with 'gdumb'; replay combines "
+            "with ewc, lwf, mas, si (gdumb: it trains a new model on its memory alone",
+        ),
+        ([{"name": "der++", "beta": -1}], "training.strategies.0.beta = -1: input should be"),
+        ([{"name": "gem", "memories": 0}], "training.strategies.0.memories = 0: input should be"),
+        (
+            [{"name": "replay", "policy": "oldest"}],
+            "training.strategies.0.policy = 'oldest': input should be 'reservoir', 'class-ba",
         ),
     ],
 )
@@ -61,7 +97,8 @@ def test_what_is_right_is_chosen_in_alphabetical_order(task: Task) -> None:
     config = config_of([{"name": "replay", "size": 7}, "ewc"], task)
     assert catalogue.check(config, ROOT) == []
     names = [(s.name, settings.model_dump()) for s, settings in catalogue.chosen(config, ROOT)]
-    assert names == [("ewc", {"penalty": 100.0}), ("replay", {"size": 7, "batch_size": None})]
+    assert names[0][0] == "ewc"
+    assert names[1:] == [("replay", {"size": 7, "batch_size": None, "policy": "reservoir"})]
 
 
 def test_neither_checking_nor_verifying_imports_torch() -> None:
@@ -85,12 +122,27 @@ def test_a_learner_is_loaded_without_avalanche() -> None:
     assert found.stdout.split() == ["True", "False"]
 
 
+@pytest.mark.parametrize("name", ["er-ace", "gdumb", "icarl"])
+def test_what_needs_classes_does_not_fit_a_regression_and_what_does_is_named(name: str) -> None:
+    assert catalogue.check(config_of([name]), ROOT) == []
+    (fault,) = catalogue.check(config_of([name], "regression"), ROOT)
+    fitting = "agem, cumulative, der, der++, ewc, gem, joint, lwf, mas, naive, replay, si"
+    assert fault == (
+        f"training.strategies.0.name = {name!r}: does not fit regression; those that do: {fitting}"
+    )
+
+
 def test_every_strategy_says_formula_reference_state_and_what_it_fits() -> None:
     assert catalogue.discover()
-    for name in catalogue.discover():
-        text = (Path(catalogue.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    for name, strategy in catalogue.discover().items():
+        file = {"der++": "derpp"}.get(name, name.replace("-", "_"))
+        text = (Path(catalogue.__file__).parent / f"{file}.py").read_text(encoding="utf-8")
         docstring = text.split('"""')[1]
         assert "Reference" in docstring
         assert "https://" in docstring
-        assert "Fits classification and regression" in docstring
-        assert "θ" in docstring
+        fits = " and ".join(strategy.fits)
+        assert f"Fits {fits}" in docstring
+        assert re.search(r"^    \S.*[=←·] ", docstring, re.MULTILINE)  # a formula of its own line
+        said = (strategy.memory, strategy.cost, strategy.fails, strategy.reference)
+        assert all(said) or name == "naive"
+        assert not any(word.endswith(".") for word in (*said, strategy.alone, strategy.summary))

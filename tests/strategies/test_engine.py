@@ -11,11 +11,13 @@ import torch
 
 from perdure.errors import DataRefused, UsageError
 from perdure.progress import Advance, reported_by
-from perdure.strategies import engine
+from perdure.strategies import devices, engine
 from perdure.strategies.learner import Learner
 from tests.strategies.small import CASES, ROOT, config_of, learn, learned, new, spec_of, table
 
 CONFIG = config_of(["naive"])
+LONGER = {"cumulative", "joint", "icarl"}
+"""Cases whose second experience has more rows to train on than the new ones."""
 
 
 def test_the_record_has_a_loss_for_each_epoch() -> None:
@@ -60,8 +62,12 @@ def test_progress_counts_every_batch(case: str) -> None:
     learner = learned(config, 1)
     with reported_by(reporter):
         learn(learner, 1, config)
-    assert seen == [("learning 000001", 8)]  # 60 rows in batches of 16, twice
-    assert sum(done) == 8
+    # 60 rows in batches of 16, twice; some strategies train on other rows than the new ones
+    before = learned(config, 1).clock["train_iterations"]
+    batches = learner.clock["train_iterations"] - before
+    assert seen == [("learning 000001", batches)]
+    assert sum(done) == batches >= 8
+    assert batches == 8 or case in LONGER
 
 
 def test_more_epochs_fit_better() -> None:
@@ -91,8 +97,8 @@ def test_a_device_that_is_not_there_is_wrong_use() -> None:
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(UsageError, match=f"training.device = '{missing}'"):
         learn(new(CONFIG), 0, config_of(["naive"], device=missing))
-    assert engine.choose_device("cpu") == torch.device("cpu")
-    assert engine.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert devices.choose_device("cpu") == torch.device("cpu")
+    assert devices.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_the_thread_count_of_the_configuration_holds_while_it_learns() -> None:

@@ -5,130 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from perdure.strategies.fisher import _by_layers, _by_rows, _layers_suffice, fisher
-from perdure.strategies.modules import Network
+from perdure.errors import Fault
+from perdure.strategies.features import encode, encode_target
+from perdure.strategies.learner import Learner
 from perdure.strategies.plugins.ewc import Ewc
 from perdure.strategies.state import State
-from tests.strategies.small import config_of, learn, learned, spec_of
-
-
-def test_fisher_of_a_logistic_model_is_that_of_its_formula() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(300, 3)), rng.integers(0, 2, 300)
-    model = nn.Linear(3, 2).double()
-    weight, bias = model.weight.detach().numpy(), model.bias.detach().numpy()
-    # ∂ℓ/∂z = softmax(z) - onehot(y), and z = W x + b: no autograd in sight.
-    z = x @ weight.T + bias
-    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    residual = p - np.eye(2)[y]
-    expected_w = np.einsum("no,ni->oi", residual**2, x**2) / len(x)
-    found = fisher(model, nn.CrossEntropyLoss(), torch.tensor(x), torch.tensor(y))
-    np.testing.assert_allclose(found["weight"], expected_w, rtol=1e-10)
-    np.testing.assert_allclose(found["bias"], (residual**2).mean(axis=0), rtol=1e-10)
-
-
-def test_fisher_does_not_depend_on_the_chunks_or_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1)).double()
-    x, y = torch.randn(50, 4).double(), torch.randn(50, 1).double()
-    whole = fisher(model, nn.MSELoss(), x, y)
-    monkeypatch.setattr("perdure.strategies.fisher._CHUNK_ROWS", 7)
-    order = torch.randperm(50)
-    parts = fisher(model, nn.MSELoss(), x[order], y[order])
-    assert model.training
-    assert list(whole) == [name for name, _ in model.named_parameters()]
-    for name, value in whole.items():
-        assert value.sum() > 0
-        torch.testing.assert_close(parts[name], value)
-
-
-class Tied(nn.Module):
-    """Uses a layer's weight behind the layer's back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self.layer(x)
-        return torch.tanh(hidden) @ self.layer.weight
-
-
-class Twice(Tied):
-    """Calls a layer twice."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self.layer(torch.tanh(self.layer(x)))
-        return hidden
-
-
-def frozen() -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    model[0].requires_grad_(False)
-    return model
-
-
-def normed() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4))
-
-
-@pytest.mark.parametrize(
-    ("make", "by_layers"),
-    [
-        (lambda: nn.Linear(4, 4, bias=False), True),
-        (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), True),
-        # The output that the hook saw is overwritten: the trial on two rows notices.
-        (lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 4)), False),
-        (Tied, False),
-        (Twice, False),
-        (frozen, False),
-        (normed, False),
-    ],
-)
-def test_the_short_way_is_taken_only_where_it_is_right(make: Any, by_layers: bool) -> None:
-    torch.manual_seed(0)
-    model = make().double()
-    x, y = torch.randn(30, 4).double(), torch.randint(0, 4, (30,))
-    assert _layers_suffice(model.eval(), nn.CrossEntropyLoss(), x[:2], y[:2]) == by_layers
-    found = fisher(model.train(), nn.CrossEntropyLoss(), x, y)
-    loss = nn.CrossEntropyLoss()
-    expected = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
-    for row in range(30):  # one backward pass for each row
-        value = loss(model(x[row : row + 1]), y[row : row + 1])
-        for name, g in zip(
-            expected, torch.autograd.grad(value, [model.get_parameter(n) for n in expected]),
-            strict=True,
-        ):  # fmt: skip
-            expected[name] += g.square() / 30
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_both_ways_agree_on_embeddings_and_an_unseen_category_has_no_importance() -> None:
-    torch.manual_seed(0)
-    spec = spec_of()
-    network = Network(spec, nn.Linear(Network.inputs(spec), 2)).eval()
-    x = torch.randn(40, 5)
-    x[:, 4] = torch.randint(0, 4, (40,))
-    y = torch.randint(0, 2, (40,))
-    assert _layers_suffice(network, nn.CrossEntropyLoss(), x[:2], y[:2])
-    one = _by_layers(network, nn.CrossEntropyLoss(), x, y)
-    other = _by_rows(network, nn.CrossEntropyLoss(), x, y)
-    assert one.keys() == other.keys() == dict(network.named_parameters()).keys()
-    for name in one:
-        torch.testing.assert_close(one[name], other[name])
-    importance = one["embeddings.0.weight"].sum(dim=1)
-    assert importance[1] == 0
-    assert (importance[[0, 2, 3]] > 0).all()
+from tests.strategies.small import config_of, copied, learn, learned, table
 
 
 @settings(max_examples=25, deadline=None)
@@ -144,20 +32,112 @@ def test_one_quadratic_stands_for_all(experiences: int, weight: float, seed: int
     plugin.importance = {"weight": fishers.sum(0)}
     plugin.pull = {"weight": (fishers * anchors).sum(0)}
     model = nn.Linear(3, 2, bias=False).double()
-    plugin.before_training_exp(SimpleNamespace(model=model))
+    strategy = SimpleNamespace(model=model)
+    plugin.before_training_exp(strategy)
+    slope = torch.randn(shape, generator=generator).double()
 
     def ours(theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
             model.weight.copy_(theta)
-        value = plugin.penalty(model)
-        return value.detach(), torch.autograd.grad(value, model.weight)[0]
+        model.weight.grad = slope.clone()
+        plugin.before_update(strategy)
+        return plugin.penalty(), model.weight.grad - slope
 
     one, other = torch.randn(2, *shape, generator=generator).double()
     closed = [weight * (fishers * (theta - anchors) ** 2).sum() for theta in (one, other)]
     gradient = 2 * weight * (fishers * (one - anchors)).sum(0)
     (value, found), (second, _) = ours(one), ours(other)
     torch.testing.assert_close(found, gradient)
+    assert found[0, 0] == 0.0  # exactly: it moves as in plain training
     torch.testing.assert_close(value - second, closed[0] - closed[1], atol=1e-8, rtol=1e-6)
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+def held(model: nn.Module, plugin: Ewc, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Give the plugin an importance with a zero, and centres; these are returned."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = {}
+    for name, p in model.named_parameters():
+        a = torch.rand(p.shape, generator=generator).double()
+        a.view(-1)[0] = 0.0
+        centres[name] = torch.randn(p.shape, generator=generator).double()
+        plugin.importance[name], plugin.pull[name] = a, a * centres[name]
+    return centres
+
+
+def test_the_gradient_in_closed_form_is_that_of_autograd() -> None:
+    model, plugin = small(), Ewc(7.0)
+    centres = held(model, plugin)
+    x, y = torch.randn(9, 3).double(), torch.randint(0, 2, (9,))
+    loss = nn.functional.cross_entropy(model(x), y)
+    penalty = torch.zeros(())
+    for name, p in model.named_parameters():
+        penalty = penalty + 7.0 * (plugin.importance[name] * (p - centres[name]) ** 2).sum()
+    parameters = list(model.parameters())
+    expected = torch.autograd.grad(loss + penalty, parameters, retain_graph=True)
+    torch.autograd.backward(loss)
+    plugin.before_training_exp(SimpleNamespace(model=model))
+    plugin.before_update(SimpleNamespace(model=model))
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    torch.testing.assert_close(plugin.penalty(), penalty.detach())
+
+
+def test_a_parameter_that_the_loss_does_not_reach_is_held_too_and_a_frozen_one_is_not() -> None:
+    model, plugin = small(), Ewc(1.0)
+    centres = held(model, plugin)
+    model[2].bias.requires_grad_(False)
+    plugin.before_training_exp(SimpleNamespace(model=model))
+    plugin.before_update(SimpleNamespace(model=model))
+    weight, a = model.get_parameter("0.weight"), plugin.importance["0.weight"]
+    torch.testing.assert_close(weight.grad, 2 * a * (weight.detach() - centres["0.weight"]))
+    assert model.get_parameter("2.bias").grad is None
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1e6])
+def test_the_proximal_step_is_the_minimum_of_penalty_and_distance(penalty: float) -> None:
+    """At the minimum of ‖θ' - θ‖² / 2η + λ Σ A (θ' - c)² its gradient is zero."""
+    model, plugin = small(), Ewc(penalty, proximal=True)
+    centres = held(model, plugin)
+    rates = {"0": 0.1, "2": 0.001}  # of each layer
+    optimizer = torch.optim.SGD(
+        [{"params": model[int(layer)].parameters(), "lr": rate} for layer, rate in rates.items()]
+    )
+    strategy = SimpleNamespace(model=model, optimizer=optimizer)
+    plugin.before_training_exp(strategy)
+    for _ in range(2):  # the second time with other rates, as a schedule would set them
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        plugin.before_update(strategy)
+        assert all(p.grad is None for p in model.parameters())
+        plugin.after_update(strategy)
+        for name, p in model.named_parameters():
+            a, rate = plugin.importance[name], rates[name[0]]
+            slope = (p - before[name]) / rate + 2 * penalty * a * (p - centres[name])
+            scale = 1 / rate + 2 * penalty * a
+            torch.testing.assert_close(slope / scale, torch.zeros_like(slope), atol=1e-9, rtol=0)
+            assert p.view(-1)[0] == before[name].view(-1)[0]  # where A is 0
+        rates = {layer: rate / 3 for layer, rate in rates.items()}
+        for group, rate in zip(optimizer.param_groups, rates.values(), strict=True):
+            group["lr"] = rate
+
+
+def test_no_penalty_is_too_high_for_the_proximal_form() -> None:
+    high = {"name": "ewc", "penalty": 1e6}
+    free = learned(config_of(["naive"], optimizer="sgd", learning_rate=0.05), 2)
+    with pytest.raises(Fault, match="diverged"):
+        learned(config_of([high], optimizer="sgd", learning_rate=0.05, epochs=20), 2)
+    config = config_of([high | {"form": "proximal"}], optimizer="sgd", learning_rate=0.05)
+    first, second = learned(config, 1), learned(config, 2)
+
+    def moved(learner: Learner) -> float:
+        pairs = zip(first.model.parameters(), learner.model.parameters(), strict=True)
+        return sum(float((a - b).detach().square().sum()) for a, b in pairs)
+
+    assert 0 < moved(second) < moved(free) / 2
 
 
 def test_after_one_experience_the_penalty_is_exact() -> None:
@@ -167,13 +147,72 @@ def test_after_one_experience_the_penalty_is_exact() -> None:
     strategy: Any = SimpleNamespace(model=learner.model, device="cpu")
     plugin.restore(learner.memory["ewc"], strategy)
     plugin.before_training_exp(strategy)
-    assert plugin.penalty(learner.model).item() == pytest.approx(0.0, abs=1e-9)
+    assert plugin.penalty().item() == pytest.approx(0.0, abs=1e-9)
     moved = {name: p + 0.5 for name, p in learner.model.named_parameters()}
     learner.model.load_state_dict(moved)
     total = sum(v.sum() for k, v in learner.memory["ewc"].tensors.items() if k.startswith("A/"))
-    assert plugin.penalty(learner.model).item() == pytest.approx(
-        3.0 * 0.25 * float(total), rel=1e-4
-    )
+    assert plugin.penalty().item() == pytest.approx(3.0 * 0.25 * float(total), rel=1e-4)
+
+
+def test_online_fades_the_importance_and_keeps_no_more_than_it() -> None:
+    """A ← γA + F around the latest weights; F is what an experience alone would give."""
+    settings = {"name": "ewc", "penalty": 50.0, "online": True, "decay": 0.25}
+    config = config_of([settings])
+    learner = learned(config, 1)
+    before = {name: t.clone() for name, t in learner.memory["ewc"].tensors.items()}
+    assert {name[:2] for name in before} == {"A/"}
+    held = [p.detach().clone() for p in learner.model.parameters()]
+    learn(learner, 1, config)
+    # Forgotten altogether, what is left is the last experience's.
+    plugin = Ewc(50.0, online=True, decay=0.0)
+    columns, target = table(1)
+    x = learner.prepare(encode(learner.spec, columns))
+    y = encode_target(learner.spec, target)
+    data = SimpleNamespace(tensors=(x, y, None))
+    strategy: Any = SimpleNamespace(
+        model=learner.model, device="cpu", _criterion=nn.CrossEntropyLoss(),
+        experience=SimpleNamespace(dataset=data),
+    )  # fmt: skip
+    plugin.importance = {"stale": torch.ones(1)}
+    plugin.after_training_exp(strategy)
+    for name, value in learner.memory["ewc"].tensors.items():
+        fresh = plugin.importance[name.removeprefix("A/")]
+        torch.testing.assert_close(value, 0.25 * before[name] + fresh)
+    plugin.restore(learner.memory["ewc"], strategy)
+    plugin.before_training_exp(strategy)
+    assert plugin.penalty() == 0.0  # around where they are now
+    assert any(not torch.equal(a, b) for a, b in zip(held, learner.model.parameters(), strict=True))
+
+
+def test_online_and_not_differ_only_from_the_third_experience_on() -> None:
+    one, other = (config_of([{"name": "ewc", "online": online}]) for online in (False, True))
+    # With one centre they are the same but for rounding, and Adam makes little of it.
+    for a, b in zip(
+        learned(one, 2).model.parameters(), learned(other, 2).model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+    assert learned(one, 3).weights_sha256 != learned(other, 3).weights_sha256
+
+
+def test_the_setting_online_may_change_between_experiences() -> None:
+    online, plain = (config_of([{"name": "ewc", "online": online}]) for online in (True, False))
+    learner = learned(online, 1)
+    kept = copied(learner)
+    learn(learner, 1, plain)
+    straight = learned(plain, 1)
+    learn(straight, 1, plain)
+    for a, b in zip(learner.model.parameters(), straight.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+    assert learner.memory["ewc"].tensors.keys() == straight.memory["ewc"].tensors.keys()
+    learn(straight, 2, online)
+    assert straight.memory["ewc"].tensors.keys() == kept.memory["ewc"].tensors.keys()
+
+
+def test_fewer_rows_are_drawn_and_their_draw_is_part_of_the_learner() -> None:
+    some, every = (config_of([{"name": "ewc", "rows": rows}]) for rows in (7, None))
+    one, again, whole = learned(some, 1), learned(some, 1), learned(every, 1)
+    assert one.weights_sha256 == whole.weights_sha256
+    assert one.state_sha256 == again.state_sha256 != whole.state_sha256
 
 
 def test_the_state_adds_up_over_experiences() -> None:

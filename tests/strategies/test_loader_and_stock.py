@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perdure.config import Task
-from perdure.strategies import engine, loader, optimizers
+from perdure.strategies import engine, loader, losses, optimizers
 from perdure.strategies.features import encode, encode_target
 from perdure.strategies.learner import Learner
 from perdure.strategies.plugins import base
@@ -84,7 +84,7 @@ def stock(learner: Learner, plugins: list[Any], epochs: int) -> nn.Module:
         strategy = SupervisedTemplate(
             model=model,
             optimizer=optimizers.make(config.training, model),
-            criterion=engine.criterion("classification"),
+            criterion=losses.plain(config.training, "classification"),
             train_mb_size=config.training.batch_size,
             train_epochs=epochs,
             plugins=plugins,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from perdure.strategies.plugins.base import TensorData
-from perdure.strategies.plugins.replay import Reservoir
+from perdure.strategies.plugins.memory import Memory
 from tests.strategies.small import config_of, learn, learned
 
 
@@ -20,7 +20,7 @@ def test_every_row_is_kept_with_the_same_probability() -> None:
     torch.manual_seed(0)
     runs, size, counts = 3000, 10, np.zeros(40)
     for _ in range(runs):
-        memory = Reservoir(max_size=size)
+        memory = Memory(max_size=size)
         for first, count in ((0, 25), (25, 10), (35, 5)):
             memory.update_from_dataset(rows(first, count))
         held = memory.rows[1].numpy()
@@ -41,14 +41,14 @@ def test_rows_and_labels_stay_together_and_weights_descend() -> None:
         "weight": ((50,), torch.float32),
     }
     assert (held["weight"].diff() <= 0).all()
-    memory = Reservoir(max_size=7)
+    memory = Memory(max_size=7)
     memory.update_from_dataset(rows(0, 20))
     x, y, _ = memory.rows
     assert torch.equal(x[:, 0].long(), y)
 
 
 def test_the_memory_holds_no_more_than_its_own_bytes() -> None:
-    memory = Reservoir(max_size=10)
+    memory = Memory(max_size=10)
     for first in range(0, 5000, 1000):
         memory.update_from_dataset(rows(first, 1000))
     held = [*memory.rows, memory.weights]

@@ -35,7 +35,11 @@ def evaluate(workspace: str = ".", *, version: int) -> Evaluated:
     wanted, champion = registry.version(version), registry.read().champion
     folder = registry.download(wanted)
     rows = packaging.rows_in(folder)
+    known = dict.fromkeys(packaging.labels_in(folder))
+    if champion:
+        known |= dict.fromkeys(packaging.labels_in(registry.download(champion)))
     spec = schemas.load(ws.schema, ws.config.data).feature_spec()
+    spec = training.grown(spec, tuple(known), rows[spec.target].to_numpy())
     truth, owners = training.truth(spec, rows), rows[evaluation.EXPERIENCE].tolist()
 
     def measure(one: Version) -> Measured:

@@ -25,7 +25,7 @@ logger = logging.getLogger("perdure")
 
 
 @flow(name="learn", flow_run_name="learn {experience}")
-def learn(workspace: str, experience: str) -> Learned:
+def learn(workspace: str, experience: str, profile: str | None = None) -> Learned:
     """Train the challenger's learner on one experience, judge the result, and register it.
 
     Passed: the challenger moves, and with automatic promotion the champion. Refused: the
@@ -34,6 +34,7 @@ def learn(workspace: str, experience: str) -> Learned:
     Args:
         workspace: Folder of the workspace.
         experience: Id of a pending experience.
+        profile: A folder for a profile of some training steps.
     """
     ws = open_workspace(workspace, strategies=True)
     registry = Registry(ws)
@@ -41,7 +42,9 @@ def learn(workspace: str, experience: str) -> Learned:
     with scratch(ws) as folder:
         try:
             found = get(ws, experience)
-            version, evaluation = _candidate(ws, registry, now, found, folder)
+            version, evaluation = _candidate(
+                ws, registry, now, found, folder, Path(profile) if profile else None
+            )
         except DataRefused as refusal:
             step(registry.apply, name="hold the experience", retries=2)(
                 decisions.unlearnable(experience, refusal.message, who())
@@ -72,14 +75,25 @@ def learn(workspace: str, experience: str) -> Learned:
 
 
 def _candidate(
-    ws: Workspace, registry: Registry, now: Registered, experience: Experience, folder: Path
+    ws: Workspace,
+    registry: Registry,
+    now: Registered,
+    experience: Experience,
+    folder: Path,
+    profile: Path | None,
 ) -> tuple[Version, Evaluation]:
     """The version that learning the experience gives, registered, and its numbers."""
     parent, champion = now.challenger, now.champion or now.challenger
-    spec = schemas.load(ws.schema, ws.config.data).feature_spec()
-    rows = measuring.deal(ws, spec, experience)
+    schema = schemas.load(ws.schema, ws.config.data)
     parent_folder = registry.download(parent) if parent else None
     champion_folder = registry.download(champion) if champion else None
+    rows = measuring.deal(ws, schema.feature_spec(), experience)
+    spec = training.grown(
+        schema.feature_spec(),
+        packaging.labels_in(parent_folder) if parent_folder else (),
+        rows.frame[schema.target.name].to_numpy(),
+        schema.max_classes,
+    )
     before = step(measuring.prequential, name="prequential")(ws, spec, rows, champion_folder)
 
     key = training.learning_key(parent, experience, spec, ws.config, ws.root)
@@ -104,6 +118,7 @@ def _candidate(
         rows.frame,
         rows.sides,
         learner,
+        profile,
     )
     numbers, measured_on = step(measuring.evaluate, name="evaluate")(
         ws, spec, rows, learner, champion_folder, parent_folder, before
@@ -128,5 +143,6 @@ def _candidate(
             "matrix": figures.matrix(numbers.matrix, folder / "matrix.png"),
             "training": figures.curves(candidate.trained, folder / "training.png"),
         },
+        profile=profile,
     )
     return registered, numbers

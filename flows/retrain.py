@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
+from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import Fault, LockHeld
@@ -20,7 +22,7 @@ from perdure.tasks.registry import Registry
 logger = logging.getLogger("perdure")
 
 
-def run(workspace: str) -> Retrained:
+def run(workspace: str, profile: bool = False) -> Retrained:
     """`retrain` as a flow: on the configured Prefect server, or on a temporary one."""
     ws = open_workspace(workspace, strategies=True)
     with track("starting", 1):
@@ -28,11 +30,11 @@ def run(workspace: str) -> Retrained:
         if pending(ws, Registry(ws).read()):
             # Avalanche takes seconds to import, a temporary server to start: both at once.
             importlib.import_module("perdure.strategies.engine")
-    return prefect_engine.run_with_server(retrain, workspace=workspace)
+    return prefect_engine.run_with_server(retrain, workspace=workspace, profile=profile)
 
 
 @flow(name="retrain", flow_run_name=prefect_engine.run_name("retrain"))
-def retrain(workspace: str = ".") -> Retrained:
+def retrain(workspace: str = ".", profile: bool = False) -> Retrained:
     """Learn every experience that the challenger has not seen, in order of arrival.
 
     Nothing pending is a good end. Killed anywhere, the next retraining goes on from what the
@@ -40,6 +42,7 @@ def retrain(workspace: str = ".") -> Retrained:
 
     Args:
         workspace: Folder of the workspace.
+        profile: Whether to trace some training steps of the first experience that is learned.
 
     Raises:
         LockHeld: Another process works on this model.
@@ -52,17 +55,33 @@ def retrain(workspace: str = ".") -> Retrained:
         clear_scratch(ws)
         _complete_data(ws)
         learned: list[Learned] = []
+        traced: Path | None = None
         while waiting := pending(ws, registry.read()):
             if learned and learned[-1].experience == waiting[0].id:
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
-            learned.append(prefect_engine.run(learn, workspace, waiting[0].id))
+            place = _profile_of(ws, waiting[0].id) if profile and traced is None else None
+            learned.append(
+                prefect_engine.run(learn, workspace, waiting[0].id, str(place) if place else None)
+            )
+            # What was registered before is not trained again, and leaves no trace.
+            traced = place if place is not None and place.is_dir() else traced
         now = registry.read()
+    if profile and traced is None:
+        logger.warning("Nothing was trained, so there is no profile.")
     prefect_engine.report(_markdown(learned), "retrain")
     return Retrained(
         tuple(learned),
         champion=now.champion.version if now.champion else None,
         challenger=now.challenger.version if now.challenger else None,
+        profile=str(traced) if traced else None,
     )
+
+
+def _profile_of(ws: Workspace, experience: str) -> Path:
+    """Where the profile of an experience's training goes; nothing is there yet."""
+    place = ws.state / "profiles" / experience
+    shutil.rmtree(place, ignore_errors=True)
+    return place
 
 
 def _complete_data(ws: Workspace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +35,13 @@ def learning_key(
     """
     learner = parent and [parent.weights_sha256, parent.state_sha256, list(parent.cursor)]
     data = config.data.model_dump(include={"target", "task", "test", "validation"})
-    model = config.model.model_dump(include={"factory", "parameters"})
-    source = config.model.factory.partition(":")[0]
-    if source.endswith(".py") and (root / source).is_file():
-        model["source"] = hashlib.sha256((root / source).read_bytes()).hexdigest()
+    model = config.model.model_dump(include={"factory", "parameters", "heads"})
+    if source := _source(config.model.factory, root):
+        model["source"] = source
+    weights = config.model.parameters.get("weights")
+    if isinstance(weights, str) and (root / weights).is_file():
+        model["weights"] = hashlib.sha256((root / weights).read_bytes()).hexdigest()
+    own = {s.name: _source(s.name, root) for s in config.training.strategies if ":" in s.name}
     identity = {
         "learner": learner,
         "experience": [experience.id, experience.sha256],
@@ -44,9 +49,18 @@ def learning_key(
         "data": data,
         "model": model,
         "training": config.training.model_dump(mode="json"),
+        **({"plugins": own} if own else {}),
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source(name: str, root: Path) -> str | None:
+    """SHA-256 of a user's `path/to/file.py:factory`; None for anything else."""
+    path = root / name.rpartition(":")[0]
+    if path.suffix != ".py" or not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def train(
@@ -57,6 +71,7 @@ def train(
     frame: pd.DataFrame,
     sides: NDArray[np.str_],
     folder: Path,
+    profile: Path | None = None,
 ) -> Candidate:
     """Learn one experience, and save the learner.
 
@@ -68,13 +83,14 @@ def train(
         frame: All its rows, canonical.
         sides: `(len(frame),)`: `train`, `validation` or `test`; test rows are not looked at.
         folder: Where the learner is written; it must not exist.
+        profile: A folder for a profile of some training steps.
 
     Raises:
         DataRefused: The experience has no training row.
         ConfigError: The model or the features no longer fit the learner.
         Corrupt: The parent's learner is incomplete or changed.
     """
-    from perdure.strategies import engine
+    from perdure.strategies import engine, growth
     from perdure.strategies.learner import Learner
 
     learning, watching = frame[sides == "train"], frame[sides == "validation"]
@@ -89,6 +105,7 @@ def train(
         learner = Learner.new(spec, config, root, columns, target)
     else:
         learner = Learner.load(parent, config, root, spec)
+        growth.grow(learner, spec)
     trained = engine.learn(
         learner,
         experience,
@@ -97,6 +114,7 @@ def train(
         columns_of(spec, watching),
         watching[spec.target].to_numpy(),
         config,
+        profile,
     )
     learner.save(folder)
     return Candidate(trained, learner.weights_sha256, learner.state_sha256, learner.cursor)
@@ -108,15 +126,51 @@ def outputs(
     """What a saved learner says of rows.
 
     Returns:
-        `(rows, classes)` probabilities, or `(rows,)` values in the target's unit.
+        `(rows, classes)` probabilities of the labels of `spec`, 0 for one that the learner
+        does not know; or `(rows,)` values in the target's unit.
 
     Raises:
         ConfigError: The model or the features no longer fit the learner.
     """
     from perdure.strategies.learner import Learner
 
-    loaded = Learner.load(learner, workspace.config, workspace.root, spec)
-    return loaded.predict(columns_of(spec, frame))
+    loaded = Learner.load(learner, workspace.config, workspace.root, replace(spec, labels=()))
+    found = loaded.predict(columns_of(spec, frame))
+    known = loaded.spec.labels
+    if known == spec.labels:
+        return found
+    result = np.zeros((len(found), len(spec.labels)), dtype=found.dtype)
+    for place, label in enumerate(spec.labels):
+        if label in known:
+            result[:, place] = found[:, known.index(label)]
+    return result
+
+
+def grown(
+    spec: FeatureSpec, known: Sequence[Any], target: NDArray[Any], most: int | None = None
+) -> FeatureSpec:
+    """The features with a label for each class that there is.
+
+    Args:
+        spec: As the schema has it.
+        known: The labels of the learner to go on from, in their order; they stay the first.
+        target: `(rows,)`, the labels of an experience.
+        most: So many labels at most.
+
+    Raises:
+        DataRefused: With the new classes there are too many.
+    """
+    if spec.task == "regression":
+        return spec
+    labels = dict.fromkeys((*known, *spec.labels, *sorted(set(np.asarray(target).tolist()))))
+    if most is not None and len(labels) > most:
+        new = [label for label in labels if label not in {*known, *spec.labels}]
+        raise DataRefused(
+            f"with its {len(new)} new classes ({', '.join(map(repr, new[:5]))} …) the model would "
+            f"have {len(labels)}; the most is target.max_classes = {most}",
+            hint="perdure show ID; a larger max_classes in schema.toml, then perdure release ID",
+        )
+    return replace(spec, labels=tuple(labels))
 
 
 def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
@@ -127,7 +181,7 @@ def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
 
 
 def columns_of(spec: FeatureSpec, frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """The feature columns as arrays: numbers float64, categories object."""
+    """The feature columns as arrays: numbers float64, everything else object."""
     return {
         column.name: frame[column.name].to_numpy(
             dtype=np.float64 if column.kind == "number" else object

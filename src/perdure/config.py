@@ -12,9 +12,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from perdure.errors import ConfigError, UsageError
+from perdure.training import Section, StrategyConfig, TrainingConfig
+
+__all__ = [
+    "CLASSIFICATION_METRICS",
+    "CONFIG_NAME",
+    "LOWER_IS_BETTER",
+    "REGRESSION_METRICS",
+    "Check",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "GatesConfig",
+    "ModelConfig",
+    "PromotionConfig",
+    "StrategyConfig",
+    "Task",
+    "TrackingConfig",
+    "TrainingConfig",
+    "Workspace",
+    "faults_of",
+    "metrics_of",
+    "parse",
+    "read",
+]
 
 CONFIG_NAME = "perdure.toml"
 
@@ -26,11 +50,7 @@ LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
 """Of all metrics, those where less is better."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """What is trained, and the name that it is registered under."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/:.%\"']+$")]
@@ -39,9 +59,11 @@ class ModelConfig(_Section):
     """A built-in model, `package.module:function`, or `path/to/file.py:function`."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Passed to the factory by name, after `inputs` and `outputs`."""
+    heads: str | None = None
+    """A category column of a table; the network has a head of outputs for each of its values."""
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the data is and how its rows are dealt out."""
 
     target: Annotated[str, Field(min_length=1)]
@@ -67,41 +89,7 @@ class DataConfig(_Section):
         return self
 
 
-class StrategyConfig(_Section):
-    """One continual-learning strategy and its settings."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-    name: str
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name, as it stands in the file."""
-        return dict(self.model_extra or {})
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-class TrainingConfig(_Section):
-    """How one experience is learned."""
-
-    strategies: Annotated[
-        tuple[Annotated[StrategyConfig, BeforeValidator(_named)], ...], Field(min_length=1)
-    ] = (StrategyConfig(name="replay"),)
-    epochs: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    threads: Annotated[int, Field(ge=0)] = 1
-    """CPU threads of torch; 0 lets torch choose. With a fixed number the weights do not
-    depend on how many cores a machine has; small models are fastest with one."""
-
-
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What a candidate is measured on."""
 
     metric: str | None = None
@@ -112,7 +100,7 @@ class EvaluationConfig(_Section):
     """The accuracy matrix keeps this many of the latest experiences."""
 
 
-class GatesConfig(_Section):
+class GatesConfig(Section):
     """What a candidate must reach. Margins are in units of the metric; `false` turns a gate off."""
 
     floor: float | Literal["baseline", False] = "baseline"
@@ -124,20 +112,20 @@ class GatesConfig(_Section):
     """On all earlier experiences, at most this much worse than the champion."""
 
 
-class PromotionConfig(_Section):
+class PromotionConfig(Section):
     """Who moves the champion."""
 
     mode: Literal["automatic", "manual"] = "automatic"
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """Where runs and versions are kept."""
 
     uri: str | None = None
     """An MLflow tracking URI; by default SQLite inside the workspace."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole of `perdure.toml`."""
 
     model: ModelConfig
@@ -156,6 +144,12 @@ class Config(_Section):
                 f"evaluation.metric = {self.evaluation.metric!r} does not fit "
                 f"data.task = {self.data.task!r}; choose one of {', '.join(known)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Config:
+        if faults := self.training.faults(self.data.task, self.data.validation):
+            raise ValueError("; ".join(faults))
         return self
 
     @property

@@ -109,6 +109,7 @@ class Registry:
         trained: Trained,
         verdict: Verdict | None = None,
         figures: Mapping[str, Path] | None = None,
+        profile: Path | None = None,
     ) -> Version:
         """Register a version folder under its learning key, once.
 
@@ -131,6 +132,7 @@ class Registry:
             trained: What the training did.
             verdict: What the gates said; None: not judged yet (`judge`, or a `Change`).
             figures: PNG files by what they show; logged under their file names, in `figures`.
+            profile: A folder with a profile of the training; its files are logged in `profile`.
 
         Raises:
             Corrupt: The folder is not what its manifest says.
@@ -150,6 +152,7 @@ class Registry:
             evaluation=evaluation,
             trained=trained,
             figures=figures or {},
+            profile=profile,
         )
 
     def download(self, version: Version) -> Path:

@@ -65,7 +65,7 @@ def parameters(
         "strategy": " + ".join(strategy.name for strategy in training.strategies),
         "epochs": training.epochs,
         "batch_size": training.batch_size,
-        "optimizer": training.optimizer,
+        "optimizer": training.optimizer.name,
         "learning_rate": training.learning_rate,
         "seed": training.seed,
         "device": training.device,
@@ -93,7 +93,16 @@ def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, fl
         yield "train/loss", epoch.loss, epoch.number
         if epoch.validation_loss is not None:
             yield "validation/loss", epoch.validation_loss, epoch.number
+        if epoch.learning_rate is not None:
+            yield "train/learning_rate", epoch.learning_rate, epoch.number
     yield "train/seconds", trained.seconds, 0
+    for name, value in (
+        ("rows_per_second", trained.rows_per_second),
+        ("best_epoch", trained.best_epoch),
+        ("accelerator_mebibytes", _mebibytes(trained.accelerator_bytes)),
+    ):
+        if value is not None:
+            yield f"train/{name}", float(value), 0
     yield from _measured("test", evaluation.candidate)
     if evaluation.champion is not None:
         yield from _measured("champion", evaluation.champion)
@@ -107,6 +116,10 @@ def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, fl
     for step, value in enumerate(latest):
         if value is not None:
             yield f"by_experience/{evaluation.matrix.metric}", value, step
+
+
+def _mebibytes(count: int | None) -> float | None:
+    return None if count is None else count / 2**20
 
 
 def _measured(prefix: str, measured: Measured) -> Iterator[tuple[str, float, int]]:

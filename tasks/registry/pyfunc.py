@@ -3,7 +3,7 @@
 Columns are declared by name, with any type. MLflow's typed columns refuse what tables hold
 every day: `double` refuses whole numbers, `string` refuses a column that is all missing.
 What a column must hold is checked in `perdure.tasks.serving`, for each value; the kinds stand
-in the model's metadata, where MLflow's page shows them.
+in the model's metadata, where MLflow's page shows them. Images are a tensor of uint8.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import perdure
-from perdure.strategies.features import FeatureSpec
+from perdure.strategies.features import Column, FeatureSpec
 from perdure.tasks.registry.client import Client
 
 LOADER = "perdure.tasks.serving"
 REQUIRED = ("mlflow", "numpy", "pandas", "torch")
 EXAMPLES = 3
+EXAMPLE_VALUES = 100_000
+"""Pixels and their channels in the example, if there are to be several images."""
 
 
 def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> str:
@@ -75,12 +77,24 @@ def signature(spec: FeatureSpec) -> Any:
     one_kind = len({type(label) for label in spec.labels}) <= 1
     output = kinds.get(type(first), DataType.string) if one_kind else DataType.string
     anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
-    inputs = Schema([ColSpec(anything, column.name) for column in spec.columns])
+    if spec.kind == "image":
+        inputs = Schema([_images(spec.columns[0])])
+    else:
+        inputs = Schema([ColSpec(anything, column.name) for column in spec.columns])
     outputs = Schema([ColSpec(output)])
     if spec.task == "regression":
         return ModelSignature(inputs, outputs)
     asked = ParamSchema([ParamSpec("probabilities", DataType.boolean, False)])
     return ModelSignature(inputs, outputs, asked)
+
+
+def _images(column: Column) -> Any:
+    """uint8 (rows, height, width) of grey images, (rows, height, width, 3) of others."""
+    import numpy as np
+    from mlflow.types import TensorSpec
+
+    shape = column.shape[:2] if column.shape[2] == 1 else column.shape
+    return TensorSpec(np.dtype(np.uint8), (-1, *shape), name=column.name)
 
 
 def example(spec: FeatureSpec, folder: Path) -> Any:
@@ -89,8 +103,19 @@ def example(spec: FeatureSpec, folder: Path) -> Any:
 
     names = [column.name for column in spec.columns]
     rows = pd.read_parquet(folder / "evaluation" / "rows.parquet", columns=names)
+    if spec.kind == "image":
+        return {names[0]: _example(spec.columns[0], rows[names[0]].tolist())}
     whole = rows.dropna()
     return (whole if len(whole) else rows).head(EXAMPLES).reset_index(drop=True)
+
+
+def _example(column: Column, pixels: list[bytes]) -> Any:
+    import numpy as np
+
+    shape = column.shape[:2] if column.shape[2] == 1 else column.shape
+    # MLflow writes it as JSON: one large image is enough.
+    count = EXAMPLES if np.prod(shape) * EXAMPLES <= EXAMPLE_VALUES else 1
+    return np.stack([np.frombuffer(p, dtype=np.uint8).reshape(shape) for p in pixels[:count]])
 
 
 def _spec(folder: Path) -> FeatureSpec:

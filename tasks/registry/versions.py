@@ -94,6 +94,7 @@ class Versions:
         evaluation: Evaluation,
         trained: Trained,
         figures: Mapping[str, Path],
+        profile: Path | None,
     ) -> Version:
         """Register a version folder, once; see `Registry.register`."""
         manifest.verify(folder)
@@ -121,6 +122,8 @@ class Versions:
         self._log(run_id, values, pages.metrics(trained, evaluation))
         for path in figures.values():
             self.client.call("log_artifact", run_id, str(path), "figures")
+        for path in sorted(profile.iterdir()) if profile else ():
+            self.client.call("log_artifact", run_id, str(path), "profile")
         model_id = pyfunc.log(self.client, run_id, folder, {KEY: learning_key})
         self.ensure_model()
         created = self.client.fluent(

@@ -72,11 +72,20 @@ def _options(
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
     data: Annotated[
-        Path, typer.Option("--data", metavar="FILE", help="The first data: CSV or Parquet.")
+        Path,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="The first data: CSV or Parquet; or images: a folder or ZIP archive with a folder "
+            "for each class, or NPZ arrays.",
+        ),
     ],
     target: Annotated[
-        str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
-    ],
+        str | None,
+        typer.Option(
+            "--target", metavar="COLUMN", help="The column to predict; of images by default label."
+        ),
+    ] = None,
     task: Annotated[
         Literal["classification", "regression"] | None,
         typer.Option("--task", help="By default told from the target."),
@@ -85,12 +94,30 @@ def init(
         str | None,
         typer.Option("--name", help="Name of the registered model; by default the folder's."),
     ] = None,
+    kind: Annotated[
+        Literal["table", "image", "text", "sequence"] | None,
+        typer.Option("--kind", help="What to learn from; by default told from the data."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column", metavar="COLUMN", help="The one of text or sequence, with --kind."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="HEIGHTxWIDTH",
+            help="Of images; by default their most common size, at most 224 on the longer side.",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Make a workspace with a schema inferred from FILE, its first experience."""
+    """Make a workspace with a schema inferred from the first data, its first experience."""
     from perdure.flows.initialise import initialise
 
-    result = initialise(directory, data, target, task, name)
+    result = initialise(directory, data, target, task, name, kind, column, size)
     console.emit_json(result) if json else render.initialised(result)
     raise typer.Exit(0 if result.first.outcome == "ingested" else 3)
 
@@ -99,7 +126,9 @@ def init(
 def ingest(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Files or folders; by default the inbox."),
+        typer.Argument(
+            metavar="PATH...", help="Files, or folders of files or of images; by default the inbox."
+        ),
     ] = None,
     workspace: Where = None,
     json: AsJson = False,
@@ -114,12 +143,19 @@ def ingest(
 
 
 @app.command(epilog=_example("perdure retrain"))
-def retrain(workspace: Where = None, json: AsJson = False) -> None:
+def retrain(
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Trace some training steps of the first experience."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
     """Learn every pending experience, judge each result, and promote what passes."""
     from perdure.flows import retrain as flows
 
     with console.bars():
-        result = flows.run(_root(workspace))
+        result = flows.run(_root(workspace), profile)
     console.emit_json(result) if json else render.retrained(result)
     raise typer.Exit(3 if any(one.verdict == "refused" for one in result.learned) else 0)
 

@@ -14,8 +14,12 @@ class Epoch:
 
     number: int
     loss: float
-    """Mean training loss a row, penalties included."""
+    """Mean training loss a row, with what strategies add to it on the outputs (`lwf`, `der`), and
+    without penalties on the weights (`ewc`, `si`, `mas`)."""
     validation_loss: float | None
+    """Without class weights, label smoothing and penalties; None: there are no such rows."""
+    learning_rate: float | None = None
+    """At the epoch's end; None: no schedule changes it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class Trained:
     rows: int
     """Training rows of the experience."""
     seconds: float
+    rows_per_second: float | None = None
+    """Rows that went through the network in training, those of a memory included."""
+    best_epoch: int | None = None
+    """With early stopping, the epoch whose weights were kept."""
+    accelerator_bytes: int | None = None
+    """Most memory in use on a CUDA device."""
 
 
 @dataclass(frozen=True)

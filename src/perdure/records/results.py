@@ -51,6 +51,8 @@ class Retrained:
     learned: tuple[Learned, ...]
     champion: int | None
     challenger: int | None
+    profile: str | None = None
+    """The folder of the profile that was asked for; None: none was, or nothing was trained."""
 
 
 @dataclass(frozen=True)

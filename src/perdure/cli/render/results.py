@@ -85,6 +85,8 @@ def retrained(result: Retrained) -> None:
     out.print(f"Champion: {_version(result.champion)}. Challenger: {_version(result.challenger)}.")
     if result.challenger != result.champion:
         out.print(f"Next: [bold]perdure promote {result.challenger}[/]")
+    if result.profile:
+        out.print(f"Profile: {escape(result.profile)}", soft_wrap=True)
     if any(one.verdict == "refused" for one in result.learned):
         out.print("What is held stays out of training until [bold]perdure release ID[/].")
 

@@ -20,14 +20,18 @@ from typing import Any
 
 import typer
 
-from perdure import config
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a script: for benchmarks
+
+from benchmarks import pages as measured
+from perdure import config, training
 from perdure.cli.app import app
 from perdure.errors import EXIT_CODES
 from perdure.strategies import catalogue
-from perdure.tasks.tables import model
+from perdure.strategies.declaration import Strategy
+from perdure.tasks.tables import columns, model
 
 DOCS = Path(__file__).resolve().parent
-BLOCK = re.compile(r"(<!-- generated: ([a-z_ ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: ([a-z_+ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 Json = Mapping[str, Any]
 
@@ -86,12 +90,13 @@ def exit_codes() -> str:
 
 
 def settings(properties: Json, required: Container[str], before: str) -> str:
-    """A table of settings; the last column is taken over from the text before."""
+    """A table of settings; the last column is the code's, or taken over from the text before."""
     words = dict(_last_column(before))
     lines = ["| key | default | allowed | what it does |", "|---|---|---|---|"]
     for key, prop in properties.items():
         default = "required" if key in required or "const" in prop else _default(prop)
-        lines.append(f"| `{key}` | {default} | {_allowed(prop)} | {words.get(key, '')} |")
+        said = " ".join(prop.get("description", words.get(key, "")).split())
+        lines.append(f"| `{key}` | {default} | {_allowed(prop)} | {said} |")
     return "\n".join(lines)
 
 
@@ -107,6 +112,8 @@ def _default(prop: Json) -> str:
         return "left out"
     if isinstance(value, list):  # a strategy by its name alone
         value = [item["name"] if isinstance(item, dict) else item for item in value]
+    if isinstance(value, dict):  # a table of its own: by its name alone, or empty
+        value = value.get("name", {})
     return f"`{json.dumps(value)}`"
 
 
@@ -126,6 +133,8 @@ def _allowed(prop: Json) -> str:
     if "const" in prop or "enum" in prop:
         values = prop.get("enum", [prop.get("const")])
         return ", ".join(f"`{json.dumps(value)}`" for value in values)
+    if "$ref" in prop:  # a section of its own
+        return "name or table" if "name" in prop.get("default", {}) else "table"
     kind = str(_KINDS.get(prop["type"], prop["type"]))
     if "pattern" in prop:
         pattern = prop["pattern"].replace("|", "\\|")
@@ -161,6 +170,15 @@ def strategies() -> str:
     return "\n".join([*head, *rows])
 
 
+def _settings_of(strategy: Strategy) -> str:
+    """A table of a strategy's settings, in the words of the code; empty: it has none."""
+    return _of_model(strategy.settings, "") if strategy.settings.model_fields else ""
+
+
+def _measured(key: str, _before: str) -> str:
+    return measured.table(key)
+
+
 def _schema_file(before: str) -> str:
     found = model.Schema.model_json_schema(by_alias=True)
     plain = {key: p for key, p in found["properties"].items() if key not in ("target", "columns")}
@@ -172,19 +190,23 @@ def blocks() -> dict[str, Callable[[str], str]]:
     tables: dict[str, Any] = {
         "schema classification": model.ClassTarget,
         "schema regression": model.ValueTarget,
-        "schema number": model.NumberColumn,
-        "schema category": model.CategoryColumn,
-        "schema ignore": model.IgnoredColumn,
+        "schema number": columns.NumberColumn,
+        "schema category": columns.CategoryColumn,
+        "schema image": columns.ImageColumn,
+        "schema text": columns.TextColumn,
+        "schema sequence": columns.SequenceColumn,
+        "schema ignore": columns.IgnoredColumn,
         **{f"config {n}": f.annotation for n, f in config.Config.model_fields.items()},
-        **{
-            f"strategy {name}": strategy.settings
-            for name, strategy in catalogue.discover().items()
-            if strategy.settings.model_fields
-        },
+        "training optimizer": training.OptimizerConfig,
+        "training schedule": training.ScheduleConfig,
+        "training augmentation": training.AugmentationConfig,
     }
     return {
         "exit codes": lambda _: exit_codes(),
         "strategies": lambda _: strategies(),
+        "strategies table": lambda _: measured.strategies(),
+        "strategies words": lambda _: measured.words(_settings_of),
+        **{f"measured {key}": partial(_measured, key) for key in measured.KEYS},
         "schema file": _schema_file,
         **{f"command {name}": partial(help_of, name) for name in commands()},
         **{name: partial(_of_model, kind) for name, kind in tables.items()},

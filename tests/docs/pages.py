@@ -59,4 +59,9 @@ def anchors(page: str) -> set[str]:
     """What a link may point to inside a page, as GitHub makes it from headings."""
     plain = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.*)$", plain, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+    slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+    # Of headings that are alike the second has a 1 at its end, the third a 2 ...
+    return {
+        f"{slug}-{slugs[:place].count(slug)}" if slug in slugs[:place] else slug
+        for place, slug in enumerate(slugs)
+    }

@@ -21,9 +21,11 @@ page = pytest.mark.parametrize("path", pages.PAGES, ids=lambda path: path.name)
 def test_the_pages_are_these() -> None:
     assert [path.name for path in pages.PAGES if path.parent == pages.DOCS] == [
         "architecture.md",
+        "benchmarks.md",
         "commands.md",
         "configuration.md",
         "operations.md",
+        "strategies.md",
     ]
     assert len(ADRS) >= 12
 

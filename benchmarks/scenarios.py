@@ -156,12 +156,13 @@ SCENARIOS = (
         "lwf",
         0.23,
         "Avalanche's baselines 0.23",
-        training={"batch_size": 64, "optimizer": PLAIN},
+        training={"optimizer": PLAIN},
         grid={
-            "strategy.alpha": (5.0, 10.0, 30.0, 100.0),
+            "strategy.alpha": (10.0, 30.0),
             "strategy.temperature": (1.0,),
             "epochs": (1, 2),
-            "learning_rate": (0.001, 0.003, 0.01),
+            "batch_size": (16, 64, 256),
+            "learning_rate": (0.003, 0.01, 0.03),
         },
     ),
     Scenario(

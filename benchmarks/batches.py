@@ -11,8 +11,8 @@ from benchmarks.data import IMAGES, NONE, ROOT, configuration, images
 from benchmarks.measure import synchronise
 from benchmarks.results import Row
 from perdure.errors import PerdureError
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 PART = "largest"
 MOST = 2**22

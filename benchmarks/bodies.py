@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from perdure.strategies.bodies.tables import mlp
-from perdure.strategies.features import Inputs
+from perdure.strategies.features.modules import Inputs
+from perdure.strategies.models.tables import mlp
 
 
 def dark(inputs: Inputs, outputs: int, hidden: Sequence[int] = (400, 400)) -> nn.Module:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.data import IMAGES, NO_NUMBERS, NONE, TABLE, Table, images, numbers
-from perdure.strategies.features import FeatureSpec
+from perdure.strategies.features.columns import FeatureSpec
 
 MEAN = "geometric mean"
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
@@ -68,8 +68,9 @@ def workers(count: int) -> Iterator[Queue[subprocess.Popen[str]]]:
         yield free
     finally:
         for worker in started:
-            with worker:  # closes the pipes, and waits
-                worker.terminate()
+            worker.terminate()
+            with suppress(BrokenPipeError), worker:  # closes the pipes, and waits
+                pass
 
 
 def learn(chains: Sequence[Chain], told: Callable[[int], None], count: int = 2) -> list[Outcome]:
@@ -134,8 +135,9 @@ def _learn(
 def _asked(worker: subprocess.Popen[str], job: dict[str, Any]) -> dict[str, Any]:
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write(json.dumps(job) + "\n")
-    worker.stdin.flush()
+    with suppress(BrokenPipeError):  # one that has ended says so by an empty line
+        worker.stdin.write(json.dumps(job) + "\n")
+        worker.stdin.flush()
     line = worker.stdout.readline()
     answer: dict[str, Any] = json.loads(line) if line else {"failed": "the worker ended"}
     if "failed" in answer:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perdure.config import Config
-from perdure.strategies.features import Column, FeatureSpec
+from perdure.strategies.features.columns import Column, FeatureSpec
 
 Table = tuple[dict[str, NDArray[Any]], NDArray[Any]]
 """Columns by name, and the target."""

@@ -11,8 +11,8 @@ from benchmarks import stock
 from benchmarks.data import IMAGES, NONE, ROOT, configuration, images
 from benchmarks.results import Row
 from benchmarks.speed import plain, tensors
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 PART = "equal"
 EXPERIENCES, ROWS, SIZE, BATCH, EPOCHS = 3, 1000, 500, 64, 2

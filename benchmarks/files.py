@@ -14,8 +14,8 @@ from benchmarks.data import IMAGES, NONE, ROOT, configuration, images
 from benchmarks.measure import Job, in_turns
 from benchmarks.results import Row
 from benchmarks.speed import plain, tensors
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 PART = "files"
 SAVE, LOAD = "save", "load"

@@ -18,8 +18,8 @@ from benchmarks.measure import Job, in_turns
 from benchmarks.results import Row
 from benchmarks.speed import plain, tensors
 from perdure.config import Config
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 PART = "growth"
 MANY, HELD, SMALL = 40, 50, 256

@@ -22,9 +22,10 @@ from benchmarks.data import ROOT, Table, configuration
 from benchmarks.measure import Job, in_turns
 from benchmarks.raw import LOOPS, Raw
 from benchmarks.results import Row
-from perdure.strategies import catalogue, engine
-from perdure.strategies.features import encode, encode_target
-from perdure.strategies.learner import Learner
+from perdure.strategies import catalogue
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 PART = "speed"
 PAST = 6000

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data import IMAGES, Table, mnist
-from perdure.strategies.features import Column, FeatureSpec
+from perdure.strategies.features.columns import Column, FeatureSpec
 
 Kind = Literal["permuted", "split", "split-tasks"]
 Side = Literal["train", "validation", "test"]

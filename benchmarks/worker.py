@@ -24,8 +24,8 @@ from benchmarks.data import ROOT, mnist
 from benchmarks.streams import Side, Stream
 from perdure.config import Config
 from perdure.errors import Fault
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 
 def step(job: dict[str, Any]) -> dict[str, Any]:

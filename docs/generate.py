@@ -23,8 +23,9 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a script: for benchmarks
 
 from benchmarks import pages as measured
-from perdure import config, training
+from perdure import config
 from perdure.cli.app import app
+from perdure.config import training
 from perdure.errors import EXIT_CODES
 from perdure.strategies import catalogue
 from perdure.strategies.declaration import Strategy

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from perdure.strategies.features import FeatureSpec
+    from perdure.strategies.features.columns import FeatureSpec
 
 
 @dataclass(frozen=True, eq=False)

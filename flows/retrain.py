@@ -29,7 +29,7 @@ def run(workspace: str, profile: bool = False) -> Retrained:
         prefect_engine.start_early(workspace)
         if pending(ws, Registry(ws).read()):
             # Avalanche takes seconds to import, a temporary server to start: both at once.
-            importlib.import_module("perdure.strategies.engine")
+            importlib.import_module("perdure.strategies.training.engine")
     return prefect_engine.run_with_server(retrain, workspace=workspace, profile=profile)
 
 

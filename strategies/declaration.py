@@ -13,8 +13,8 @@ from perdure.config import Task
 if TYPE_CHECKING:
     from torch import nn
 
+    from perdure.strategies.learner.state import State
     from perdure.strategies.plugins.base import Remembering
-    from perdure.strategies.state import State
 
 
 class Settings(BaseModel):

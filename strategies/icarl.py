@@ -37,8 +37,8 @@ from perdure.strategies.declaration import Settings, Strategy
 if TYPE_CHECKING:
     from torch import nn
 
+    from perdure.strategies.learner.state import State
     from perdure.strategies.plugins.base import Remembering
-    from perdure.strategies.state import State
 
 
 class IcarlSettings(Settings):
@@ -55,7 +55,7 @@ def _plugin(settings: IcarlSettings) -> Remembering:
 
 
 def _answers(network: nn.Module, state: State) -> nn.Module:
-    from perdure.strategies.nearest import nearest_mean
+    from perdure.strategies.models.nearest import nearest_mean
 
     return nearest_mean(network, state)
 

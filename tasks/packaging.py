@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from perdure.strategies.features import FeatureSpec
+    from perdure.strategies.features.columns import FeatureSpec
 
 SERVING = "serving.json"
 MODEL = "model.pt2"
@@ -57,7 +57,7 @@ def package(
         ConfigError: The model cannot be exported for serving.
         Corrupt: The learner is incomplete.
     """
-    from perdure.strategies.learner import Learner
+    from perdure.strategies.learner.learner import Learner
 
     loaded = Learner.load(learner, workspace.config, workspace.root)
     if learner.resolve() != (folder / LEARNER).resolve():
@@ -83,7 +83,8 @@ def assemble(
     """
     import numpy as np
 
-    from perdure.strategies import features, graph
+    from perdure.strategies.export import graph
+    from perdure.strategies.features.encoding import encode
 
     (folder / EVALUATION).parent.mkdir(parents=True, exist_ok=True)
     _json(folder / SERVING, {"perdure": perdure.__version__, "features": spec.to_json()})
@@ -95,7 +96,7 @@ def assemble(
         .to_numpy(dtype=np.float64 if column.kind == "number" else object)
         for column in spec.columns
     }
-    graph.export(module, features.encode(spec, columns), folder / MODEL)
+    graph.export(module, encode(spec, columns), folder / MODEL)
     manifest.write(folder)
     return folder
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from perdure.strategies.features import Column
+    from perdure.strategies.features.columns import Column
 
     Input = pd.DataFrame | NDArray[Any] | dict[str, NDArray[Any]]
     Predicted = NDArray[Any] | pd.DataFrame
@@ -41,8 +41,8 @@ class Model:
     """
 
     def __init__(self, folder: Path) -> None:
-        from perdure.strategies import graph
-        from perdure.strategies.features import FeatureSpec
+        from perdure.strategies.export import graph
+        from perdure.strategies.features.columns import FeatureSpec
 
         manifest.verify(folder)
         try:
@@ -99,7 +99,8 @@ class Model:
     def _outputs(self, data: Input) -> NDArray[np.floating[Any]]:
         import torch
 
-        from perdure.strategies.features import encode, rows_at_once
+        from perdure.strategies.features.encoding import encode
+        from perdure.strategies.features.modules import rows_at_once
 
         raw = encode(self.spec, self._columns(data))
         if not len(raw):
@@ -127,7 +128,7 @@ def _images(column: Column, pictures: Sequence[Any] | NDArray[Any]) -> NDArray[n
     Raises:
         DataRefused: One is neither, or cannot be read.
     """
-    from perdure.strategies import images
+    from perdure.strategies.features import images
 
     if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8:
         if pictures.ndim == 3 and pictures.shape[1:] == column.shape[:2] and column.shape[2] == 1:
@@ -150,7 +151,7 @@ def _images(column: Column, pictures: Sequence[Any] | NDArray[Any]) -> NDArray[n
 
 
 def _pixels(picture: Any, shape: tuple[int, int, int]) -> bytes:
-    from perdure.strategies import images
+    from perdure.strategies.features import images
 
     if isinstance(picture, (bytes, bytearray, memoryview)):
         data = bytes(picture)

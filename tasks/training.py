@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from perdure.strategies.features import FeatureSpec
+    from perdure.strategies.features.columns import FeatureSpec
 
 
 def learning_key(
@@ -90,8 +90,9 @@ def train(
         ConfigError: The model or the features no longer fit the learner.
         Corrupt: The parent's learner is incomplete or changed.
     """
-    from perdure.strategies import engine, growth
-    from perdure.strategies.learner import Learner
+    from perdure.strategies.learner import growth
+    from perdure.strategies.learner.learner import Learner
+    from perdure.strategies.training import engine
 
     learning, watching = frame[sides == "train"], frame[sides == "validation"]
     if not len(learning):
@@ -132,7 +133,7 @@ def outputs(
     Raises:
         ConfigError: The model or the features no longer fit the learner.
     """
-    from perdure.strategies.learner import Learner
+    from perdure.strategies.learner.learner import Learner
 
     loaded = Learner.load(learner, workspace.config, workspace.root, replace(spec, labels=()))
     found = loaded.predict(columns_of(spec, frame))
@@ -175,7 +176,7 @@ def grown(
 
 def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
     """The target as `evaluation.score` takes it: class codes, or values."""
-    from perdure.strategies.features import encode_target
+    from perdure.strategies.features.encoding import encode_target
 
     return encode_target(spec, frame[spec.target].to_numpy()).numpy()
 

@@ -18,8 +18,8 @@ from benchmarks.raw import LOOPS, Raw
 from benchmarks.results import Row, load, rows, store
 from benchmarks.speed import plain, tensors
 from benchmarks.streams import Kind, Stream
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 
 ROWS = 64
 CPU = torch.device("cpu")

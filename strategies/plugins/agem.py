@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import Memory
-from perdure.strategies.state import State
 
 Gradients = list[Tensor] | tuple[Tensor, ...]
 """One tensor for each parameter."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from perdure.strategies.state import State
+from perdure.strategies.learner.state import State
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from perdure.strategies.learner.state import State, on_cpu
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate, TensorData
 from perdure.strategies.plugins.memory import ROW, placed
 from perdure.strategies.plugins.renew import renew
-from perdure.strategies.state import State, on_cpu
 
 
 class Cumulative(Plugin):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, pad
 
-from perdure.strategies.loader import BatchLoader
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import Memory, columns_of
 from perdure.strategies.plugins.renew import outputs
-from perdure.strategies.state import State
+from perdure.strategies.training.loader import BatchLoader
 
 LOGITS, KNOWN = "logits", "known"
 

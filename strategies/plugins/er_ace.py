@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perdure.strategies.loader import BatchLoader
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import Memory
-from perdure.strategies.state import State
+from perdure.strategies.training.loader import BatchLoader
 
 _OUT = -1e4
 """The logit of a class that takes no part. Finite, so that label smoothing stays a number."""

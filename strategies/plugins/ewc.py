@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perdure.strategies.fisher import Tensors, fisher
+from perdure.strategies.importance.fisher import Tensors, fisher
+from perdure.strategies.learner.state import State, on_cpu
 from perdure.strategies.plugins.base import SupervisedTemplate
 from perdure.strategies.plugins.quadratic import Quadratic, added, taken
-from perdure.strategies.state import State, on_cpu
 
 
 class Ewc(Quadratic):

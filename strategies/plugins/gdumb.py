@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate, TensorData
 from perdure.strategies.plugins.memory import Memory
 from perdure.strategies.plugins.renew import renew
-from perdure.strategies.state import State
 
 
 class GDumb(Plugin):

@@ -10,9 +10,9 @@ import torch
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import EXPERIENCE, Memory
-from perdure.strategies.state import State
 
 Vector = npt.NDArray[np.float64]
 

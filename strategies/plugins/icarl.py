@@ -11,12 +11,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from perdure.config import CONFIG_NAME
 from perdure.errors import ConfigError
-from perdure.strategies.loader import BatchLoader
-from perdure.strategies.nearest import features
+from perdure.strategies.learner.state import State, on_cpu
+from perdure.strategies.models.nearest import features
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate, TensorData
 from perdure.strategies.plugins.memory import ROW, placed
 from perdure.strategies.plugins.renew import looking
-from perdure.strategies.state import State, on_cpu
+from perdure.strategies.training.loader import BatchLoader
 
 _ROWS = 1024
 """Rows whose features are computed at once."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perdure.strategies.modules import Network
+from perdure.strategies.features.modules import Network
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
-from perdure.strategies.state import State
 
 
 class LearningWithoutForgetting(Plugin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure.strategies.fisher import sensitivity
+from perdure.strategies.importance.fisher import sensitivity
 from perdure.strategies.plugins.base import SupervisedTemplate
 from perdure.strategies.plugins.quadratic import Quadratic, added
 

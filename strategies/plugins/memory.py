@@ -12,13 +12,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from perdure.strategies.learner.state import State, on_cpu
 from perdure.strategies.plugins.base import (
     AvalancheDataset,
     ReservoirSamplingBuffer,
     SupervisedTemplate,
     TensorData,
 )
-from perdure.strategies.state import State, on_cpu
 
 Policy = Literal["reservoir", "class-balanced", "experience-balanced"]
 Columns = Mapping[str, Tensor]

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from perdure.errors import PerdureError
+from perdure.strategies.learner.state import State
 from perdure.strategies.models import _from_file
 from perdure.strategies.plugins.base import Plugin, SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.plugins.tree import from_state, to_state
-from perdure.strategies.state import State
 
 EVENTS = tuple(n for n in dir(SupervisedPlugin) if n.startswith(("before_", "after_")))
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perdure.strategies.fisher import Tensors
+from perdure.strategies.importance.fisher import Tensors
+from perdure.strategies.learner.state import State, on_cpu
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
-from perdure.strategies.state import State, on_cpu
 
 
 class Quadratic(Plugin):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure.strategies.loader import BatchLoader
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import ReplayPlugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import Memory, Policy
-from perdure.strategies.state import State
+from perdure.strategies.training.loader import BatchLoader
 
 
 class Replay(ReplayPlugin):  # type: ignore[misc]  # Avalanche is untyped

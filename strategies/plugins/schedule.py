@@ -1,14 +1,14 @@
-"""The learning-rate schedule as a plugin; see `perdure.strategies.schedules`."""
+"""The learning-rate schedule as a plugin; see `perdure.strategies.training.schedules`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from perdure.config.training import ScheduleConfig
 from perdure.records import Epoch
 from perdure.strategies.plugins.base import Plugin
-from perdure.strategies.schedules import Rates
-from perdure.training import ScheduleConfig
+from perdure.strategies.training.schedules import Rates
 
 
 class Schedule(Plugin):

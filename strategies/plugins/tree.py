@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from perdure.errors import Fault
-from perdure.strategies.state import State, on_cpu
+from perdure.strategies.learner.state import State, on_cpu
 
 _DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,

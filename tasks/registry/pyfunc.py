@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import perdure
-from perdure.strategies.features import Column, FeatureSpec
+from perdure.strategies.features.columns import Column, FeatureSpec
 from perdure.tasks.registry.client import Client
 
 LOADER = "perdure.tasks.serving"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perdure.errors import DataRefused
-from perdure.strategies import images
+from perdure.strategies.features import images
 
 IMAGES = ("images", "x")
 LABELS = ("labels", "y")

@@ -13,7 +13,7 @@ from typing import IO
 
 from perdure import folders
 from perdure.errors import DataRefused
-from perdure.strategies import images
+from perdure.strategies.features import images
 from perdure.tasks.tables.items import FileItem, Item
 
 KEPT_BYTES = 2**30

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from perdure.strategies.items import BYTES
+from perdure.strategies.features.items import BYTES
 
 _Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 

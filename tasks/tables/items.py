@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from perdure.strategies import images
+from perdure.strategies.features import images
 
 
 class Item(Protocol):

@@ -22,8 +22,8 @@ from perdure.tasks.tables.columns import (
 )
 
 if TYPE_CHECKING:
-    from perdure.strategies.features import Column as FeatureColumn
-    from perdure.strategies.features import FeatureSpec
+    from perdure.strategies.features.columns import Column as FeatureColumn
+    from perdure.strategies.features.columns import FeatureSpec
 
 Label = str | int | bool
 
@@ -119,7 +119,7 @@ class Schema(Section):
 
     def feature_spec(self) -> FeatureSpec:
         """The features and labels as the model knows them (imports torch)."""
-        from perdure.strategies import features
+        from perdure.strategies.features import columns as features
 
         columns = tuple(
             _feature(name, column)
@@ -131,7 +131,7 @@ class Schema(Section):
 
 
 def _feature(name: str, column: Column) -> FeatureColumn:
-    from perdure.strategies import features
+    from perdure.strategies.features import columns as features
 
     if isinstance(column, CategoryColumn):
         return features.Column(name, "category", column.categories)

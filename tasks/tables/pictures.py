@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from perdure.errors import DataRefused, UsageError
 from perdure.progress import track
-from perdure.strategies import images
+from perdure.strategies.features import images
 from perdure.tasks.tables import arrays, bundles
 from perdure.tasks.tables.columns import ImageColumn
 from perdure.tasks.tables.items import Item

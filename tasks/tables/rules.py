@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from perdure.strategies import items
+from perdure.strategies.features import items
 from perdure.tasks.tables import values
 from perdure.tasks.tables.columns import (
     CategoryColumn,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perdure.strategies import items
+from perdure.strategies.features import items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def as_truth_words(texts: Objects) -> Objects:
 
 
 def as_sequences(column: pd.Series[Any]) -> tuple[Objects, Mask]:
-    """Every value as numbers in order; see `perdure.strategies.items.numbers`.
+    """Every value as numbers in order; see `perdure.strategies.features.items.numbers`.
 
     Returns:
         (rows,) of float64 (items,) | None, None where there are none or it is no such thing;

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perdure.errors import UsageError
-from perdure.strategies import items
+from perdure.strategies.features import items
 from perdure.tasks.tables import values
 from perdure.tasks.tables.columns import SequenceColumn, TextColumn
 from perdure.tasks.tables.limits import limits

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
 from tests.strategies.small import CASES, ROOT, config_of, learn, new
 
 

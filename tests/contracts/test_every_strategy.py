@@ -12,8 +12,8 @@ import torch
 from perdure.config import Task
 from perdure.errors import Fault
 from perdure.strategies import catalogue
-from perdure.strategies.features import encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner.learner import Learner
 from tests.strategies.small import (
     CASES,
     TASKS,
@@ -118,7 +118,7 @@ def test_the_rows_are_not_modified(case: str, task: Task) -> None:
     learner = once(case, 1, task)
     columns, target = table(1, task)
     kept = {name: values.copy() for name, values in columns.items()}, target.copy()
-    from perdure.strategies import engine
+    from perdure.strategies.training import engine
 
     engine.learn(learner, "x", columns, target, *table(7, task), config)
     learner.predict(columns)

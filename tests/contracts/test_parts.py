@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from perdure.errors import Corrupt
-from perdure.strategies import files
-from perdure.strategies.learner import CLOCK, Learner
-from perdure.strategies.state import State
+from perdure.strategies.learner import files
+from perdure.strategies.learner.learner import CLOCK, Learner
+from perdure.strategies.learner.state import State
 from tests.strategies.small import (
     CASES,
     ROOT,

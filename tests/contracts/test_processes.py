@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
 from tests.contracts.step import step
 from tests.strategies.small import CASES, ROOT, config_of, learned
 

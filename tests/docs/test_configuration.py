@@ -15,7 +15,8 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from perdure import config, training
+from perdure import config
+from perdure.config import training
 from perdure.strategies import catalogue, models
 from perdure.tasks.tables import schema
 from tests.docs import pages
@@ -126,7 +127,10 @@ def test_the_pages_are_what_the_generator_writes() -> None:
         assert pages.generator().regenerated(text.replace(now, before)) == text
 
 
-def test_every_example_is_a_configuration() -> None:
+def test_every_example_is_a_configuration(tmp_path: Path) -> None:
+    own = list(pages.blocks(pages.text(PAGE), "python"))[-1]
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "mine.py").write_text(own)
     minimal = {"model": {"name": "m"}, "data": {"target": "y", "task": "classification"}}
     examples = [
         tomllib.loads(block)
@@ -136,7 +140,7 @@ def test_every_example_is_a_configuration() -> None:
     assert len(examples) >= 4
     for example in examples:
         whole = config.Config.model_validate({**minimal, **example})
-        assert catalogue.check(whole, Path()) == []
+        assert catalogue.check(whole, tmp_path) == []
     assert config.Config.model_validate(examples[0]) == config.parse(
         '[model]\nname = "weather"\n[data]\ntarget = "rain"\ntask = "classification"\n'
     )
@@ -148,7 +152,7 @@ def own_model() -> str:
 
 def factories() -> list[dict[str, Any]]:
     found = [tomllib.loads(block) for block in pages.blocks(pages.text(PAGE), "toml")]
-    return [one["model"] for one in found if "factory" in one.get("model", {})]
+    return [one["model"] for one in found if ":" in one.get("model", {}).get("factory", "")]
 
 
 def test_a_model_of_ones_own_by_path_and_by_module(

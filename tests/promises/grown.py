@@ -12,7 +12,7 @@ import pytest
 
 from perdure import config
 from perdure.flows.retrain import retrain
-from perdure.strategies import engine
+from perdure.strategies.training import engine
 from perdure.tasks import experiences
 from perdure.tasks.tables import content
 from tests.promises import kit

@@ -11,10 +11,11 @@ import numpy as np
 
 from perdure.config import Config, Task
 from perdure.records import Trained
-from perdure.strategies import catalogue, engine
-from perdure.strategies.features import Array, Column, FeatureSpec
-from perdure.strategies.learner import Learner
-from perdure.strategies.state import State
+from perdure.strategies import catalogue
+from perdure.strategies.features.columns import Array, Column, FeatureSpec
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
+from perdure.strategies.training import engine
 
 Table = tuple[dict[str, Array], Array]
 ROOT = Path("nowhere")

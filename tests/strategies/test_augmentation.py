@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from perdure.config.training import AugmentationConfig
 from perdure.errors import ConfigError
-from perdure.strategies import augmentation, engine
-from perdure.strategies.features import Column, FeatureSpec, encode
-from perdure.strategies.learner import Learner
-from perdure.training import AugmentationConfig
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import augmentation, engine
 from tests.strategies.small import ROOT, config_of, learn, new, spec_of
 
 SHAPE = (6, 8, 3)

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perdure.errors import ConfigError
-from perdure.strategies import graph
-from perdure.strategies.bodies import vision
-from perdure.strategies.bodies.parts import BatchNorm
-from perdure.strategies.models import build
+from perdure.strategies.export import graph
+from perdure.strategies.models import build, vision
+from perdure.strategies.models.parts import BatchNorm
 
 Case = tuple[str, tuple[int, ...], dict[str, Any]]
 SMALL = "shufflenet_v2_x0_5"

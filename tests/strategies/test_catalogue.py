@@ -115,7 +115,7 @@ def test_neither_checking_nor_verifying_imports_torch() -> None:
 def test_a_learner_is_loaded_without_avalanche() -> None:
     code = (
         "import sys\n"
-        "import perdure.strategies.learner\n"
+        "import perdure.strategies.learner.learner\n"
         "print('torch' in sys.modules, 'avalanche' in sys.modules)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

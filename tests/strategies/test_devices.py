@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from perdure.errors import Fault, UsageError
-from perdure.strategies import compilation, devices
+from perdure.strategies.training import compilation, devices
 from tests.strategies.small import config_of, copied, learn, learned, new
 
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ import torch
 
 from perdure.errors import DataRefused, UsageError
 from perdure.progress import Advance, reported_by
-from perdure.strategies import devices, engine
-from perdure.strategies.learner import Learner
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import devices, engine
 from tests.strategies.small import CASES, ROOT, config_of, learn, learned, new, spec_of, table
 
 CONFIG = config_of(["naive"])

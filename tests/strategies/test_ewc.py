@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from perdure.errors import Fault
-from perdure.strategies.features import encode, encode_target
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.ewc import Ewc
-from perdure.strategies.state import State
 from tests.strategies.small import config_of, copied, learn, learned, table
 
 

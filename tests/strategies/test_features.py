@@ -14,16 +14,9 @@ from hypothesis.extra import numpy as hn
 from torch import nn
 
 from perdure.errors import DataRefused
-from perdure.strategies.features import (
-    Column,
-    FeatureSpec,
-    Network,
-    Output,
-    Prepare,
-    encode,
-    encode_target,
-)
-from perdure.strategies.modules import statistics
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.features.modules import Network, Output, Prepare, statistics
 from tests.strategies.small import spec_of
 
 NUMBER = FeatureSpec((Column("a", "number"),), "y", "classification", (0, 1))

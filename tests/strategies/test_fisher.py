@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from perdure.errors import UsageError
-from perdure.strategies.fisher import fisher, sensitivity
-from perdure.strategies.layer_gradients import Slopes, by_layers
+from perdure.strategies.features.modules import Inputs, Network
+from perdure.strategies.importance.fisher import fisher, sensitivity
+from perdure.strategies.importance.layer_gradients import Slopes, by_layers
+from perdure.strategies.importance.row_gradients import by_rows, by_vmap, choose, evaluating
 from perdure.strategies.models import build
-from perdure.strategies.modules import Inputs, Network
-from perdure.strategies.row_gradients import by_rows, by_vmap, choose, evaluating
 from tests.strategies.small import spec_of
 
 LOSS = nn.CrossEntropyLoss()
@@ -346,8 +346,8 @@ def test_importances_do_not_depend_on_the_chunks_or_the_order(
         x, y = torch.randn(50, 4).double(), torch.randint(0, 4, (50,))
         with monkeypatch.context() as patch:
             whole = fisher(model, LOSS, x, y)
-            patch.setattr("perdure.strategies.row_gradients.CHUNK_ROWS", 7)
-            patch.setattr("perdure.strategies.layer_rules.AT_ONCE", 100)
+            patch.setattr("perdure.strategies.importance.row_gradients.CHUNK_ROWS", 7)
+            patch.setattr("perdure.strategies.importance.layer_rules.AT_ONCE", 100)
             order = torch.randperm(50)
             agree(fisher(model, LOSS, x[order], y[order]), whole)
             assert list(whole) == [name for name, _ in model.named_parameters()]

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from perdure.errors import ConfigError
-from perdure.strategies import engine, growth
-from perdure.strategies.features import Array, encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.columns import Array
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner import growth
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 from tests.strategies.small import CASES, ROOT, config_of, copied, learned, spec_of, table
 
 WIDER = replace(spec_of(), labels=("no", "yes", "maybe", "never"))

@@ -12,9 +12,12 @@ import torch
 
 from perdure.config import Config
 from perdure.errors import ConfigError
-from perdure.strategies import engine, graph, growth
-from perdure.strategies.features import Array, Column, FeatureSpec, encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.export import graph
+from perdure.strategies.features.columns import Array, Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner import growth
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.training import engine
 from tests.strategies.small import ROOT, config_of
 
 SPEC = FeatureSpec(

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from perdure.errors import ConfigError
-from perdure.strategies import graph
-from perdure.strategies.features import encode
-from perdure.strategies.nearest import NearestMean, features, nearest_mean
+from perdure.strategies.export import graph
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner.state import State
+from perdure.strategies.models.nearest import NearestMean, features, nearest_mean
 from perdure.strategies.plugins.icarl import Icarl, herd
-from perdure.strategies.state import State
 from tests.strategies.small import config_of, copied, learn, learned, reloaded, table
 
 CONFIG = config_of([{"name": "icarl", "size": 20}])

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from perdure.strategies import images
-from perdure.strategies.images import Unreadable, decode, fit, measure
+from perdure.strategies.features import images
+from perdure.strategies.features.images import Unreadable, decode, fit, measure
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.strategies import items
+from perdure.strategies.features import items
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,10 @@ from hypothesis.extra import numpy as hn
 from torch import Tensor, nn
 
 from perdure.errors import DataRefused
-from perdure.strategies import graph
-from perdure.strategies.features import (
-    Column,
-    FeatureSpec,
-    Network,
-    Output,
-    Prepare,
-    encode,
-    rows_at_once,
-)
+from perdure.strategies.export import graph
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.features.modules import Network, Output, Prepare, rows_at_once
 
 IMAGE = Column("picture", "image", shape=(3, 4, 3))
 GREY = Column("picture", "image", shape=(3, 4, 1))

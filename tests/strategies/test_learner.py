@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from perdure.errors import ConfigError, Corrupt, DataRefused, Fault, UsageError
-from perdure.strategies import files
-from perdure.strategies.features import Column, FeatureSpec
-from perdure.strategies.learner import Learner, verify
-from perdure.strategies.state import State, digest
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.learner import files
+from perdure.strategies.learner.learner import Learner, verify
+from perdure.strategies.learner.state import State, digest
 from tests.strategies.small import (
     CASES,
     ROOT,
@@ -186,7 +186,7 @@ def test_predictions_do_not_depend_on_the_batch_and_survive_the_disk(tmp_path: P
 
 
 def test_the_module_for_export_is_a_copy_that_takes_raw_columns(tmp_path: Path) -> None:
-    from perdure.strategies.features import encode
+    from perdure.strategies.features.encoding import encode
 
     learner = learned(CONFIG, 1)
     columns, _ = table(5)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from perdure.config import Task
-from perdure.strategies import engine, loader, losses, optimizers
-from perdure.strategies.features import encode, encode_target
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.learner.learner import Learner
 from perdure.strategies.plugins import base
+from perdure.strategies.training import engine, loader, losses, optimizers
 from tests.strategies.small import config_of, learned, new, table
 
 with warnings.catch_warnings():

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from perdure.errors import ConfigError
-from perdure.strategies import losses
-from perdure.strategies.features import FeatureSpec, encode, encode_target
+from perdure.strategies.features.columns import FeatureSpec
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.training import losses
 from tests.strategies.small import ROOT, config_of, learn, new, spec_of, table
 
 LABELS: list[tuple[tuple[Any, ...], list[str]]] = [

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from perdure.config import Task
-from perdure.strategies import engine, growth
-from perdure.strategies.features import Array, Column, FeatureSpec, Network, encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.columns import Array, Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.features.modules import Network
+from perdure.strategies.learner import growth
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.lwf import LearningWithoutForgetting
-from perdure.strategies.precision import Precision
-from perdure.strategies.state import State
+from perdure.strategies.training import engine
+from perdure.strategies.training.precision import Precision
 from tests.strategies.small import ROOT, TASKS, config_of, learn, learned, spec_of, table
 
 LONG: dict[str, Any] = {

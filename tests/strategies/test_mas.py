@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from perdure.config import Task
-from perdure.strategies.features import encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.mas import MemoryAwareSynapses
-from perdure.strategies.state import State
 from tests.strategies.small import TASKS, config_of, learn, learned, table
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from perdure.errors import ConfigError
 from perdure.strategies import catalogue
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import TensorData
 from perdure.strategies.plugins.memory import Memory, Policy, balanced
-from perdure.strategies.state import State
 from tests.strategies.small import ROOT, config_of, learn, learned
 
 HERE = SimpleNamespace(rows_device=torch.device("cpu"))

@@ -11,8 +11,8 @@ import torchvision
 from torch import nn
 
 from perdure.errors import ConfigError
+from perdure.strategies.features.modules import Inputs
 from perdure.strategies.models import BUILT_IN, build, built_in
-from perdure.strategies.modules import Inputs
 
 OWN = """
 from torch import nn

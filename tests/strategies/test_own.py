@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from perdure.config import Config
 from perdure.errors import ConfigError, Fault
-from perdure.strategies import catalogue, engine
-from perdure.strategies.learner import Learner
+from perdure.strategies import catalogue
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins import tree
-from perdure.strategies.state import State
+from perdure.strategies.training import engine
 from perdure.tasks.training import learning_key
 from tests.strategies.small import config_of, copied, spec_of, table
 

@@ -9,8 +9,8 @@ import pytest
 from torch.autograd import profiler
 
 from perdure.errors import Fault
-from perdure.strategies import engine
 from perdure.strategies.plugins import profile
+from perdure.strategies.training import engine
 from tests.strategies.small import config_of, new, table
 
 

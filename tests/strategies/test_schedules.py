@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.strategies.schedules import Rates
-from perdure.training import ScheduleConfig
+from perdure.config.training import ScheduleConfig
+from perdure.strategies.training.schedules import Rates
 from tests.strategies.small import config_of, learn, learned, new
 
 RATE, EPOCHS, STEPS = 0.4, 5, 6

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, TensorData, TensorExperience
 from perdure.strategies.plugins.si import SynapticIntelligence
-from perdure.strategies.precision import Precision
-from perdure.strategies.state import State
-from perdure.strategies.template import Template
+from perdure.strategies.training.precision import Precision
+from perdure.strategies.training.template import Template
 from tests.strategies.small import config_of, learn, learned
 
 with warnings.catch_warnings():  # it warns of libraries that nobody here uses

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from perdure.errors import ConfigError, DataRefused
-from perdure.strategies import engine, optimizers
-from perdure.strategies.features import encode, encode_target
-from perdure.strategies.learner import Learner
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State, digest
 from perdure.strategies.plugins.curve import Curve
-from perdure.strategies.state import State, digest
+from perdure.strategies.training import engine, optimizers
 from tests.strategies.small import (
     ROOT,
     config_of,

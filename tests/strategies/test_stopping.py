@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from perdure.records import Trained
-from perdure.strategies import engine
-from perdure.strategies.learner import Learner
-from perdure.strategies.precision import Precision
-from perdure.strategies.state import State, digest
-from perdure.strategies.stopping import Stopping
+from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State, digest
+from perdure.strategies.training import engine
+from perdure.strategies.training.precision import Precision
+from perdure.strategies.training.stopping import Stopping
 from tests.strategies.small import config_of, new, table
 from tests.strategies.test_steps import NORMED
 

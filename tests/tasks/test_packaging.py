@@ -17,9 +17,9 @@ from torch import nn
 from perdure import manifest
 from perdure.errors import ConfigError, Corrupt
 from perdure.records import to_json
-from perdure.strategies import archive, graph
-from perdure.strategies.features import encode
-from perdure.strategies.learner import Learner
+from perdure.strategies.export import archive, graph
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner.learner import Learner
 from perdure.tasks import packaging, serving
 from tests.tasks.version_kit import (
     SPEC,

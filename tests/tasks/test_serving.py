@@ -20,7 +20,8 @@ import pytest
 import torch
 
 from perdure.errors import Corrupt, DataRefused
-from perdure.strategies.features import FeatureSpec, encode
+from perdure.strategies.features.columns import FeatureSpec
+from perdure.strategies.features.encoding import encode
 from perdure.tasks import serving
 from perdure.tasks.registry import Registry
 from tests.tasks.version_kit import (

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from perdure.errors import DataRefused
-from perdure.strategies import graph
-from perdure.strategies.features import Column, FeatureSpec, Network, Output, Prepare, encode
+from perdure.strategies.export import graph
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.features.modules import Network, Output, Prepare
 from perdure.tasks import packaging
 from perdure.tasks.registry import Registry
 from tests.tasks.picture_kit import png
@@ -192,7 +194,7 @@ def test_images_may_come_as_arrays_or_files_in_a_frame(served: Any) -> None:
 
 @pytest.mark.parametrize("served", IMAGES, indirect=True)
 def test_images_of_another_size_are_stretched_as_at_the_door(served: Any) -> None:
-    from perdure.strategies import images
+    from perdure.strategies.features import images
 
     kind, model, _ = served
     large = np.random.default_rng(0).integers(0, 256, (4, 12, 9, 3), dtype=np.uint8)

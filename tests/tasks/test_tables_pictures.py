@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from perdure.errors import DataRefused, UsageError
-from perdure.strategies import images
+from perdure.strategies.features import images
 from perdure.tasks.tables import arrays, bundles, pictures
 from perdure.tasks.tables.check import check
 from perdure.tasks.tables.read import read

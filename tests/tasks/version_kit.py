@@ -14,7 +14,9 @@ from torch import nn
 
 from perdure.config import Workspace, parse
 from perdure.records import DataRevision, Epoch, Evaluation, Matrix, Measured, Trained, Version
-from perdure.strategies.features import Column, FeatureSpec, Network, Output, Prepare, encode
+from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.strategies.features.encoding import encode
+from perdure.strategies.features.modules import Network, Output, Prepare
 from perdure.tasks import packaging
 from perdure.tasks.registry import Registry, codec
 

@@ -18,7 +18,7 @@ from perdure.tasks.tables import schema as schemas
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perdure.strategies.features import FeatureSpec
+    from perdure.strategies.features.columns import FeatureSpec
 
 
 @dataclass(frozen=True)

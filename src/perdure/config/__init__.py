@@ -1,0 +1,295 @@
+"""`perdure.toml`, parsed once into frozen objects.
+
+Defaults live here and nowhere else. Every fault of a file is reported together with its
+key, as a `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from perdure.config.training import Section, StrategyConfig, TrainingConfig
+from perdure.errors import ConfigError, UsageError
+
+__all__ = [
+    "CLASSIFICATION_METRICS",
+    "CONFIG_NAME",
+    "LOWER_IS_BETTER",
+    "REGRESSION_METRICS",
+    "Check",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "GatesConfig",
+    "ModelConfig",
+    "PromotionConfig",
+    "StrategyConfig",
+    "Task",
+    "TrackingConfig",
+    "TrainingConfig",
+    "Workspace",
+    "faults_of",
+    "metrics_of",
+    "parse",
+    "read",
+]
+
+CONFIG_NAME = "perdure.toml"
+
+Task = Literal["classification", "regression"]
+
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+REGRESSION_METRICS = ("mae", "rmse", "r2")
+LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
+"""Of all metrics, those where less is better."""
+
+
+class ModelConfig(Section):
+    """What is trained, and the name that it is registered under."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/:.%\"']+$")]
+    """Name of the registered model in MLflow."""
+    factory: str = "mlp"
+    """A built-in model, `package.module:function`, or `path/to/file.py:function`."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the factory by name, after `inputs` and `outputs`."""
+    heads: str | None = None
+    """A category column of a table; the network has a head of outputs for each of its values."""
+
+
+class DataConfig(Section):
+    """Where the data is and how its rows are dealt out."""
+
+    target: Annotated[str, Field(min_length=1)]
+    task: Task
+    path: str = "data"
+    """Folder of the experiences, relative to the workspace; DVC tracks it whole."""
+    inbox: str = "inbox"
+    schema_file: Annotated[str, Field(alias="schema")] = "schema.toml"
+    test: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
+    """Share of the rows held out for the gates, by a hash of their content."""
+    validation: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """Share of the rows that training watches but does not learn from."""
+    min_rows: Annotated[int, Field(ge=2)] = 30
+    """A file with fewer accepted rows is not an experience."""
+
+    @model_validator(mode="after")
+    def _some_rows_train(self) -> DataConfig:
+        if self.test + self.validation > 0.8:
+            raise ValueError(
+                f"test = {self.test} and validation = {self.validation} leave "
+                f"{1 - self.test - self.validation:.0%} of the rows to train on; the least is 20%"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """What a candidate is measured on."""
+
+    metric: str | None = None
+    """The metric of gates, matrix and forgetting; by default `accuracy` or `r2`."""
+    max_rows: Annotated[int, Field(ge=100)] = 20_000
+    """Test rows of all experiences together; the budget is shared out evenly."""
+    window: Annotated[int, Field(ge=2)] = 100
+    """The accuracy matrix keeps this many of the latest experiences."""
+
+
+class GatesConfig(Section):
+    """What a candidate must reach. Margins are in units of the metric; `false` turns a gate off."""
+
+    floor: float | Literal["baseline", False] = "baseline"
+    """Least average metric; `baseline` is what always predicting the most frequent class
+    (or the mean) would reach on the same rows."""
+    new_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.10
+    """On the new experience, at most this much worse than the champion."""
+    past_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.02
+    """On all earlier experiences, at most this much worse than the champion."""
+
+
+class PromotionConfig(Section):
+    """Who moves the champion."""
+
+    mode: Literal["automatic", "manual"] = "automatic"
+
+
+class TrackingConfig(Section):
+    """Where runs and versions are kept."""
+
+    uri: str | None = None
+    """An MLflow tracking URI; by default SQLite inside the workspace."""
+
+
+class Config(Section):
+    """The whole of `perdure.toml`."""
+
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _metric_fits_task(self) -> Config:
+        known = metrics_of(self.data.task)
+        if self.evaluation.metric is not None and self.evaluation.metric not in known:
+            raise ValueError(
+                f"evaluation.metric = {self.evaluation.metric!r} does not fit "
+                f"data.task = {self.data.task!r}; choose one of {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Config:
+        if faults := self.training.faults(self.data.task, self.data.validation):
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def metric(self) -> str:
+        """The metric of gates, matrix and forgetting."""
+        default = "accuracy" if self.data.task == "classification" else "r2"
+        return self.evaluation.metric or default
+
+
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """Names of the metrics that fit a task."""
+    return CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS
+
+
+Check = Callable[[Config, Path], Sequence[str]]
+"""A further check of a parsed configuration: the faults found, each with its key."""
+
+
+class Workspace:
+    """A folder with a `perdure.toml`: its configuration and its paths, all absolute."""
+
+    def __init__(self, root: Path, config: Config) -> None:
+        self.root = root
+        self.config = config
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder that DVC tracks."""
+        return self.root / self.config.data.path
+
+    @cached_property
+    def experiences(self) -> Path:
+        """One Parquet file per experience."""
+        return self.data / "experiences"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        """One folder per refused file: the file, its reasons and its record."""
+        return self.data / "quarantine"
+
+    @cached_property
+    def inbox(self) -> Path:
+        """Where files arrive."""
+        return self.root / self.config.data.inbox
+
+    @cached_property
+    def schema(self) -> Path:
+        """The schema file, kept in git."""
+        return self.root / self.config.data.schema_file
+
+    @cached_property
+    def state(self) -> Path:
+        """What belongs to this machine alone: locks, scratch, the default MLflow database."""
+        return self.root / ".perdure"
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking and registry URI."""
+        return self.config.tracking.uri or f"sqlite:///{self.state / 'mlflow.db'}"
+
+
+def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
+    """Open the workspace in a folder.
+
+    Args:
+        root: A folder with a `perdure.toml`.
+        checks: Further checks; their faults are reported together.
+
+    Raises:
+        UsageError: There is no `perdure.toml` in the folder.
+        ConfigError: The file is not TOML, or has faults; all of them are listed.
+    """
+    path = root / CONFIG_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"no workspace here: {path} does not exist",
+            hint="perdure init DIR --data FILE --target COLUMN, or --workspace DIR",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from error
+    try:
+        config = parse(text, str(path))
+    except ConfigError as error:
+        found = [f for check in checks for part in _strategies_of(text) for f in check(part, root)]
+        raise ConfigError(str(path), [*error.faults, *found]) from error
+    faults = [fault for check in checks for fault in check(config, root)]
+    if faults:
+        raise ConfigError(str(path), faults)
+    return Workspace(root.resolve(), config)
+
+
+def _strategies_of(text: str) -> list[Config]:
+    """Of a file with faults elsewhere, its strategies alone, if they can be read."""
+    try:
+        strategies = tomllib.loads(text)["training"]["strategies"]
+        return [
+            Config.model_validate(
+                {
+                    "model": {"name": "model"},
+                    "data": {"target": "target", "task": "classification"},
+                    "training": {"strategies": strategies},
+                }
+            )
+        ]
+    except (tomllib.TOMLDecodeError, ValidationError, LookupError, TypeError):
+        return []
+
+
+def parse(text: str, path: str = CONFIG_NAME) -> Config:
+    """Parse the text of a `perdure.toml`.
+
+    Raises:
+        ConfigError: With every fault and its key.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"not valid TOML: {error}"]) from error
+    except ValidationError as error:
+        raise ConfigError(path, faults_of(error)) from error
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Pydantic's findings as `key = value: what is wrong`, one line each."""
+    return [_fault(dict(detail)) for detail in error.errors(include_url=False)]
+
+
+def _fault(detail: dict[str, Any]) -> str:
+    # A union's branches add their own names to the location; they are not keys of the file.
+    parts = [str(p) for p in detail["loc"] if not (isinstance(p, str) and not p.isidentifier())]
+    key = ".".join(parts)
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    kind, value = detail["type"], detail.get("input")
+    if kind == "missing":
+        return f"{key}: is required"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key"
+    if not key:
+        return message
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    return f"{key}{shown}: {message[0].lower()}{message[1:]}"

@@ -1,1 +1,0 @@
-"""The built-in network bodies, one kind of input a module."""

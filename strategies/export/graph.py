@@ -1,0 +1,103 @@
+"""A module as a `torch.export` graph in a file: any number of rows, and nothing pickled."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from perdure.errors import ConfigError, Corrupt, Fault
+from perdure.strategies.export import archive
+
+BATCHES = (1, 2, 32, 1000)
+"""Numbers of rows that every exported graph is tried on; the last is less for large rows."""
+TRIED_VALUES = 2**22
+"""Input values, at most, of the largest number of rows; bounds the memory."""
+
+
+def export(module: nn.Module, probe: Tensor, path: Path) -> None:
+    """Export a module, and check that the file says what the module says.
+
+    Args:
+        module: In evaluation mode, on the CPU; takes what `features.encode` gives.
+        probe: (rows, ...) of `features.encode`, at least one row, to try both on.
+        path: Where to write; its name ends in `.pt2`.
+
+    Raises:
+        ConfigError: The model cannot be exported, for any number of rows.
+        Fault: The exported graph gives other numbers than the module.
+    """
+    # A batch of two: with one, torch.export takes the number of rows for a constant.
+    example = torch.cat([probe[:1]] * 2)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's recurrent layers keep their parameters in a list too, which it puts back.
+            warnings.filterwarnings("ignore", "The tensor attributes .* were assigned during expo")
+            program = torch.export.export(
+                module.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},)
+            )
+    except Exception as error:
+        raise _unfit(str(error)) from error
+    _plain(program)
+    torch.export.save(program, path)
+    try:
+        loaded = load(path)
+    except Corrupt as error:
+        path.unlink()
+        raise _unfit(error.message) from error
+    _compare(module, loaded, probe)
+
+
+def load(path: Path) -> nn.Module:
+    """Load an exported graph; what could run code is refused before (see `archive`).
+
+    Raises:
+        Corrupt: The file is unreadable, or not one that `export` writes.
+    """
+    from torch.export.pt2_archive._package import load_pt2
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Corrupt(f"{path} cannot be read: {error.strerror}") from error
+    archive.check(data)
+    # Not torch.export.load: where it fails, it falls back to a format of pickles. And from
+    # the bytes that were checked, so that nobody changes the file in between.
+    try:
+        program = load_pt2(io.BytesIO(data)).exported_programs["model"]
+    except Exception as error:
+        raise Corrupt(f"{path} cannot be loaded: {error}") from error
+    return program.module(check_guards=False)
+
+
+def _plain(program: torch.export.ExportedProgram) -> None:
+    """Take out what is pickled or evaluated on loading, and this machine's paths."""
+    program.example_inputs = None
+    program._guards_code = []  # noqa: SLF001 (no public way; they restate the input's shape)
+    for node in program.graph.nodes:
+        for name in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "custom"):
+            node.meta.pop(name, None)
+
+
+def _compare(module: nn.Module, loaded: nn.Module, probe: Tensor) -> None:
+    most = max(BATCHES[-2] + 1, TRIED_VALUES // max(1, probe[0].numel()))
+    for rows in (min(rows, most) for rows in BATCHES):
+        batch = torch.cat([probe] * -(-rows // len(probe)))[:rows]
+        with torch.no_grad():
+            expected, found = module(batch), loaded(batch)
+        if not torch.allclose(expected, found, rtol=1e-5, atol=1e-6, equal_nan=True):
+            raise Fault(
+                f"the exported model differs from the trained one by "
+                f"{float((expected - found).abs().max()):.3g} on {rows} rows; the limit is 1e-06"
+            )
+
+
+def _unfit(why: str) -> ConfigError:
+    return ConfigError(
+        "perdure.toml",
+        [f"model.factory: the model cannot be exported for serving: {why.strip()[:600]}"],
+        hint="use torch operations that do not depend on the number of rows (torch.export)",
+    )

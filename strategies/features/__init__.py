@@ -1,0 +1,1 @@
+"""Features: from raw columns to what a network sees."""

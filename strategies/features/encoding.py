@@ -1,0 +1,148 @@
+"""Raw columns, and the target, as tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from perdure.errors import DataRefused
+from perdure.strategies.features import items
+from perdure.strategies.features.columns import (
+    FIRST,
+    MISSING,
+    UNSEEN,
+    Array,
+    Column,
+    Columns,
+    FeatureSpec,
+)
+
+
+def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
+    """Raw columns as one tensor.
+
+    Returns:
+        Table: float64 (rows, columns): numbers as they are, NaN for missing; categories as
+        their code: 0 missing, 1 unseen, 2 and up the place in the vocabulary.
+        Image: uint8 (rows, channels, height, width).
+        Text: int32 (rows, length): codes from 1, then 0 for padding.
+        Sequence: float64 (rows, length): numbers, then NaN for padding.
+
+    Raises:
+        DataRefused: A column is missing, or holds something else.
+    """
+    lacking = [column.name for column in spec.columns if column.name not in columns]
+    if lacking:
+        raise DataRefused(
+            f"missing column{'s' if len(lacking) > 1 else ''}: {', '.join(lacking)}",
+            hint=f"the model needs {', '.join(column.name for column in spec.columns)}",
+        )
+    if spec.kind != "table":
+        column = spec.columns[0]
+        return {"image": _images, "text": _texts, "sequence": _sequences}[spec.kind](
+            column, columns[column.name]
+        )
+    encoded = [_encode_column(column, columns[column.name]) for column in spec.columns]
+    if len({len(values) for values in encoded}) > 1:
+        both = zip(spec.columns, encoded, strict=True)
+        lengths = ", ".join(f"{column.name} {len(values)}" for column, values in both)
+        raise DataRefused(f"columns of different lengths: {lengths}")
+    return torch.from_numpy(np.stack(encoded, axis=1))
+
+
+def _encode_column(column: Column, values: Array) -> npt.NDArray[np.float64]:
+    if column.kind == "number":
+        try:
+            return np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataRefused(f"column {column.name} is not all numbers: {error}") from error
+    codes = {value: code for code, value in enumerate(column.categories, FIRST)}
+    given = np.asarray(values, dtype=object).tolist()
+    coded = [MISSING if _absent(item) else codes.get(item, UNSEEN) for item in given]
+    return np.asarray(coded, dtype=np.float64)
+
+
+def _images(column: Column, values: Array) -> Tensor:
+    if values.dtype == np.uint8 and values.shape[1:] == column.shape:
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+    size = int(np.prod(column.shape))
+    pixels = np.empty((len(values), size), dtype=np.uint8)
+    for row, value in enumerate(values):
+        if not isinstance(value, bytes) or len(value) != size:
+            what = (
+                f"{len(value)} bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
+            )
+            shape = " x ".join(map(str, column.shape))
+            raise DataRefused(
+                f"column {column.name} holds {what} in row {row}; "
+                f"an image is {size} bytes ({shape}, uint8)"
+            )
+        pixels[row] = np.frombuffer(value, dtype=np.uint8)
+    ordered = pixels.reshape(len(values), *column.shape).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(ordered))
+
+
+def _texts(column: Column, values: Array) -> Tensor:
+    coded = np.full((len(values), column.length), items.PADDING, dtype=np.int32)
+    for row, value in enumerate(values):
+        if _absent(value):
+            continue
+        if not isinstance(value, str):
+            raise DataRefused(
+                f"column {column.name} holds {value!r:.60} in row {row}; it must be text"
+            )
+        found = items.codes(value, column.tokenizer, column.vocabulary, column.length)
+        coded[row, : len(found)] = found
+    return torch.from_numpy(coded)
+
+
+def _sequences(column: Column, values: Array) -> Tensor:
+    padded = np.full((len(values), column.length), np.nan)
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            continue
+        try:
+            found = items.numbers(value)[-column.length :]
+        except ValueError as error:
+            raise DataRefused(f"column {column.name}, row {row}: {error}") from error
+        padded[row, : len(found)] = found
+    return torch.from_numpy(padded)
+
+
+def _absent(value: Any) -> bool:
+    # NaN, NaT and None; pandas' NA has no truth value, so it is told by its type's name.
+    return value is None or type(value).__name__ == "NAType" or (value != value) is True
+
+
+def encode_target(spec: FeatureSpec, values: Array) -> Tensor:
+    """The target as training wants it.
+
+    Returns:
+        Classification: int64 (rows,), the place in `spec.labels`. Regression: float64 (rows,).
+
+    Raises:
+        DataRefused: A label is unknown, or a value is missing or not finite.
+    """
+    if spec.task == "regression":
+        try:
+            numbers = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataRefused(f"target {spec.target} is not all numbers: {error}") from error
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise DataRefused(f"target {spec.target} is {numbers[row]} in row {row}")
+        return torch.from_numpy(numbers.copy())
+    codes: dict[Any, int] = {label: code for code, label in enumerate(spec.labels)}
+    given = np.asarray(values).tolist()
+    coded = [codes.get(item, -1) for item in given]
+    if -1 in coded:
+        row = coded.index(-1)
+        known = ", ".join(repr(label) for label in spec.labels)
+        raise DataRefused(
+            f"target {spec.target} = {given[row]!r} in row {row} is no label; known: {known}"
+        )
+    return torch.tensor(coded, dtype=torch.int64)

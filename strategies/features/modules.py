@@ -1,0 +1,267 @@
+"""From raw columns to predictions, as torch modules that belong to the learner.
+
+The statistics are those of the first experience's training rows and never change: what is
+registered takes raw columns and cannot be skewed against training.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from perdure.config import Task
+from perdure.strategies.features.columns import FIRST, UNSEEN, Column, FeatureSpec
+from perdure.strategies.features.items import PADDING
+
+Inputs = int | tuple[int, ...]
+"""What a body gets of a row: a width, or a shape."""
+AT_ONCE = 2**22
+"""Input values of images, texts or sequences that go through a network at once."""
+LIMIT = 10.0
+"""Standardised numbers are clamped to ± this many standard deviations."""
+
+
+def statistics(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation (divided by n) of the finite values.
+
+    A scale that is zero, or too small against the mean to mean anything, is 1: a constant
+    column becomes 0. Nothing finite gives mean 0 and scale 1.
+    """
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite).max(initial=0.0))
+    if largest == 0.0:
+        return 0.0, 1.0
+    small = finite / largest  # so that neither sum nor square overflows
+    mean, scale = float(small.mean()), float(small.std())
+    if scale <= 1e-12:
+        return mean * largest, 1.0
+    return mean * largest, scale * largest
+
+
+class Prepare(nn.Module):
+    """What is learned from: standardised, with marks of what is missing; small where it can be.
+
+    For a number x with mean m and standard deviation s of the first experience:
+
+        z = clamp((x - m) / s, -10, 10), and 0 where x is missing
+        missing = 1 where x is missing, else 0
+
+    Table: float64 (rows, columns) of `encode` to float32 (rows, width): all z, then all missing
+    marks, then all category codes. Sequence: float64 (rows, length) to float32
+    (rows, length, 2): z, with one m and s for all places, then 1 - missing. Images (uint8) and
+    texts (int32) are passed on: the network takes them as they are.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__()
+        # Plain values: they follow from the FeatureSpec and are no statistics.
+        self._kind = spec.kind
+        self._numbers = list(spec.numbers)
+        self._categories = list(spec.categories)
+        size = 1 if spec.kind == "sequence" else len(self._numbers)
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(size, dtype=torch.float64))
+
+    def fit(self, raw: Tensor) -> None:
+        """Take mean and scale from training rows, as `encode` gives them."""
+        if self._kind == "sequence":
+            self.mean[0], self.scale[0] = statistics(raw.numpy())
+        for place, position in enumerate(self._numbers):
+            mean, scale = statistics(raw[:, position].numpy())
+            self.mean[place], self.scale[place] = mean, scale
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Rows of `encode` to what is kept in memory and learned from."""
+        if self._kind in ("image", "text"):
+            return raw
+        numbers = raw if self._kind == "sequence" else raw[:, self._numbers]
+        missing = torch.isnan(numbers)
+        z = ((numbers - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
+        z = torch.where(missing, torch.zeros_like(z), z)
+        if self._kind == "sequence":
+            return torch.stack([z, (~missing).to(z.dtype)], dim=2).to(torch.float32)
+        codes = raw[:, self._categories]
+        return torch.cat([z, missing.to(z.dtype), codes], dim=1).to(torch.float32)
+
+
+def embedding_width(categories: int) -> int:
+    """Numbers that stand for a category: half its vocabulary, 1 to 16."""
+    return min(16, (categories + 1) // 2 + 1)
+
+
+class Network(nn.Module):
+    """What is trained: a vector for each category or token, then the body.
+
+    A missing category has a vector of its own; an unseen one is a fixed zero vector, for
+    nothing can be known of it, and so is the padding of a text. Pixels are standardised by
+    channel, with the mean and standard deviation of the first experience's training rows.
+
+    Input: what `Prepare` gives. Output: float32 (rows, outputs), logits or the standardised
+    value. The body gets float32: (rows, width) of a table; (rows, channels, height, width) of
+    images; (rows, length, width + 1) of texts and (rows, length, 2) of sequences, where the
+    last channel is 1 at an item and 0 at padding.
+
+    With `heads`, a category column of a table says which of several outputs for each label
+    are a row's: one head for each of its values (task-incremental learning: the row's task is
+    known when it is predicted). The body then gives (rows, labels · heads).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: FeatureSpec, body: nn.Module, heads: str | None = None) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleList(map(_embedding, _worded(spec)))
+        if spec.kind == "image":
+            channels = spec.columns[0].shape[2]
+            self.register_buffer("mean", torch.zeros(channels, 1, 1))
+            self.register_buffer("scale", torch.ones(channels, 1, 1))
+        self.body = body
+        self._kind = spec.kind
+        self._plain = 2 * len(spec.numbers)
+        self._heads = self.heads(spec, heads)
+        self._task = [column.name for column in _worded(spec)].index(heads) if heads else 0
+
+    @staticmethod
+    def heads(spec: FeatureSpec, column: str | None) -> int:
+        """How many heads there are: one for each value, for none and for an unseen one.
+
+        Raises:
+            ValueError: It is no category column of a table.
+        """
+        if column is None:
+            return 1
+        known = {c.name: len(c.categories) for c in spec.columns if c.kind == "category"}
+        if column not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"is no category column; those there are: {listed}")
+        return FIRST + known[column]
+
+    @staticmethod
+    def inputs(spec: FeatureSpec) -> Inputs:
+        """What the body gets of a row: a width for tables, else the shape."""
+        column = spec.columns[0]
+        if spec.kind == "image":
+            height, width, channels = column.shape
+            return channels, height, width
+        if spec.kind in ("text", "sequence"):
+            return column.length, (column.width if spec.kind == "text" else 1) + 1
+        widths = (embedding_width(len(spec.columns[i].categories)) for i in spec.categories)
+        return 2 * len(spec.numbers) + sum(widths)
+
+    def fit(self, prepared: Tensor) -> None:
+        """Take the mean and scale of pixels from training rows, uint8 (rows, C, H, W).
+
+        Exact sums of whole numbers: neither the order of rows nor threads change the result.
+        Nothing is to be fitted where there are no images.
+        """
+        if self._kind != "image":
+            return
+        count = prepared[:, 0].numel()
+        for channel in range(prepared.shape[1]):
+            # How often each of the 256 values is there.
+            times = np.bincount(prepared[:, channel].numpy().ravel(), minlength=256)
+            values = np.arange(256)
+            total, squares = int(times @ values), int(times @ values**2)
+            spread = count * squares - total**2
+            self.mean[channel] = total / max(1, count)
+            self.scale[channel] = math.sqrt(spread) / count if spread > 0 else 1.0
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        """What `Prepare` gives to float32 (rows, outputs)."""
+        outputs = cast(Tensor, self.body(self._front(prepared)))
+        if self._heads == 1:
+            return outputs
+        # Label by label, so that new labels come at the end: see `growth`.
+        each = outputs.reshape(outputs.shape[0], -1, self._heads)
+        head = self.head_of(prepared)
+        return each.gather(2, head.view(-1, 1, 1).expand(-1, each.shape[1], 1)).squeeze(2)
+
+    @property
+    def head_count(self) -> int:
+        """Heads; 1 without `heads`. Output number label · head_count + head is the body's."""
+        return self._heads
+
+    def head_of(self, prepared: Tensor) -> Tensor:
+        """Which head each row's outputs come from, int64 (rows,)."""
+        if self._heads == 1:
+            return torch.zeros(len(prepared), dtype=torch.int64, device=prepared.device)
+        return prepared[:, self._plain + self._task].to(torch.int64)
+
+    def take_statistics(self, other: Network) -> None:
+        """Standardise pixels as another network does."""
+        for name, buffer in self.named_buffers(recurse=False):
+            buffer.copy_(other.get_buffer(name))
+
+    def _front(self, prepared: Tensor) -> Tensor:
+        if self._kind == "image":
+            return (prepared.to(torch.float32) - self.mean) / self.scale
+        if self._kind == "text":
+            present = (prepared != PADDING).to(torch.float32).unsqueeze(2)
+            return torch.cat([self.embeddings[0](prepared), present], dim=2)
+        if not len(self.embeddings):
+            return prepared
+        parts = [prepared[:, : self._plain]]
+        for place, embedding in enumerate(self.embeddings):
+            parts.append(embedding(prepared[:, self._plain + place].to(torch.int64)))
+        return torch.cat(parts, dim=1)
+
+
+def rows_at_once(spec: FeatureSpec, most: int) -> int:
+    """Rows for one pass without gradients: `most`, or fewer where a row is large; at least 1."""
+    inputs = Network.inputs(spec)
+    return most if isinstance(inputs, int) else max(1, min(most, AT_ONCE // math.prod(inputs)))
+
+
+def _worded(spec: FeatureSpec) -> list[Column]:
+    return [c for c in spec.columns if c.kind in ("category", "text")]
+
+
+def _embedding(column: Column) -> nn.Embedding:
+    if column.kind == "text":
+        return nn.Embedding(1 + column.vocabulary, column.width, padding_idx=PADDING)
+    known = len(column.categories)
+    return nn.Embedding(FIRST + known, embedding_width(known), padding_idx=UNSEEN)
+
+
+class Output(nn.Module):
+    """From the network's outputs to what a user reads.
+
+    Classification: softmax, float32 (rows, labels). Regression: y = m + s·f with the mean
+    and standard deviation of the first experience's training targets, float64 (rows,).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self._classifies = task == "classification"
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def fit(self, target: Tensor) -> None:
+        """Take mean and scale from training targets, float64 (rows,); regression only."""
+        mean, scale = statistics(target.numpy())
+        self.mean.fill_(mean)
+        self.scale.fill_(scale)
+
+    def standardise(self, target: Tensor) -> Tensor:
+        """Training targets: int64 (rows,) unchanged, or float64 (rows,) to float32 (rows, 1)."""
+        if self._classifies:
+            return target
+        return ((target - self.mean) / self.scale).to(torch.float32).unsqueeze(1)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Float32 (rows, outputs) to probabilities or values."""
+        if self._classifies:
+            return torch.softmax(outputs, dim=1)
+        return outputs[:, 0].to(torch.float64) * self.scale + self.mean

@@ -1,0 +1,1 @@
+"""How much each weight mattered: gradients row by row, exact for any model."""

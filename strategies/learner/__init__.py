@@ -1,0 +1,1 @@
+"""The learner: everything that learns, in memory and on disk."""

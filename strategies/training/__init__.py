@@ -1,0 +1,1 @@
+"""Learning one experience: the loop, and everything that goes into a step."""

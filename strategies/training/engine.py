@@ -1,0 +1,228 @@
+"""Learn one experience: Avalanche's loop on a copy of the learner, and all of it put back."""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from perdure.config import Config, TrainingConfig
+from perdure.errors import DataRefused, UsageError
+from perdure.progress import track
+from perdure.records import Trained
+from perdure.strategies import catalogue
+from perdure.strategies.features.columns import Array, Columns
+from perdure.strategies.features.encoding import encode, encode_target
+from perdure.strategies.features.modules import rows_at_once
+from perdure.strategies.learner import randomness
+from perdure.strategies.learner.learner import CLOCK, Learner
+from perdure.strategies.learner.state import State
+from perdure.strategies.plugins.base import Remembering, TensorData, TensorExperience
+from perdure.strategies.plugins.curve import Curve
+from perdure.strategies.plugins.profile import Profile
+from perdure.strategies.plugins.schedule import Schedule
+from perdure.strategies.training import (
+    augmentation,
+    checks,
+    compilation,
+    devices,
+    losses,
+    optimizers,
+)
+from perdure.strategies.training.precision import Precision
+from perdure.strategies.training.steps import Steps
+from perdure.strategies.training.stopping import Stopping
+from perdure.strategies.training.template import Template
+
+_WATCHED_ROWS = 4096
+"""Validation rows at a time, at most."""
+
+_PREPARED = 2**18
+"""Values that are standardised at a time."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Prepared rows, and where they are."""
+
+    x: Tensor
+    y: Tensor
+    watched: tuple[Tensor, Tensor]
+    place: torch.device
+
+
+def learn(
+    learner: Learner,
+    experience_id: str,
+    columns_train: Columns,
+    target_train: Array,
+    columns_val: Columns,
+    target_val: Array,
+    config: Config,
+    profile: Path | None = None,
+) -> Trained:
+    """Train on one experience with the configured strategies.
+
+    The learner is changed only when all has gone well. Nothing outside it and the arguments
+    has an influence, the process's random streams and thread count least of all, and they
+    are put back as they were.
+
+    Args:
+        learner: Gets the new weights, memory, streams and cursor.
+        experience_id: Appended to the cursor.
+        columns_train: Raw columns of the rows to learn.
+        target_train: Their target, (rows,).
+        columns_val: Raw columns of rows to watch only; may have no rows.
+        target_val: Their target.
+        config: `[training]` counts.
+        profile: A folder for a trace of some steps and a table of the operators in them.
+
+    Returns:
+        Losses of each epoch. On the standardised target, in a regression.
+
+    Raises:
+        ConfigError: The strategies, or what is configured for other data, are wrong.
+        DataRefused: The rows do not fit the features, or there is none to learn.
+        UsageError: The experience was learned before, or the device is not there.
+        Fault: The loss is no longer a number, or the memory is not enough; the learner is as it
+            was.
+    """
+    started = time.perf_counter()
+    if experience_id in learner.cursor:
+        raise UsageError(f"experience {experience_id} was learned already")
+    training = config.training
+    strategies = catalogue.chosen(config, learner.root)
+    device = devices.choose_device(training.device)
+    with ExitStack() as contexts:
+        for context in (
+            devices.memory(device, training.batch_size),
+            devices.threads(training.threads),
+            devices.determinism(training.deterministic, device),
+            compilation.compiler(training.compile),
+            randomness.isolated(device),
+        ):
+            contexts.enter_context(context)
+        new = _tensors(learner, columns_train, target_train)
+        checks.rows_suffice(learner, experience_id, len(new[0]), training)
+        held = [t for state in learner.memory.values() for t in state.tensors.values()]
+        place = devices.home([*new, *held], device)
+        x, y = (devices.kept(tensor, place, device) for tensor in new)
+        watched = _tensors(learner, columns_val, target_val)
+        beside = devices.home(watched, device)
+        rows = _Rows(x, y, (watched[0].to(beside), watched[1].to(beside)), place)
+        if device.type != "cpu":  # the first time on an accelerator its stream starts here
+            randomness.seed(training.seed, device)
+        randomness.restore(learner.streams, device)
+        plugins = {s.name: s.plugin(settings) for s, settings in strategies if s.plugin}
+        devices.begin_peak(device)
+        curve, best = _train(learner, plugins, rows, training, device, experience_id, profile)
+        peak = devices.peak_bytes(device)
+    return Trained(
+        curve.epochs,
+        rows=len(x),
+        seconds=time.perf_counter() - started,
+        rows_per_second=curve.rows / curve.seconds if curve.seconds else None,
+        best_epoch=best,
+        accelerator_bytes=peak,
+    )
+
+
+def _train(
+    learner: Learner,
+    plugins: dict[str, Remembering],
+    rows: _Rows,
+    training: TrainingConfig,
+    device: torch.device,
+    experience_id: str,
+    profile: Path | None,
+) -> tuple[Curve, int | None]:
+    spec, name = learner.spec, training.optimizer.name
+    model = copy.deepcopy(learner.model).to(device)
+    precision = Precision(training.precision, device)
+    precision.restore(learner.optimizer.values.get("scaler", {}))
+    optimizer = optimizers.make(training, model)
+    if training.carry_optimizer:
+        optimizers.restore(optimizer, name, model, learner.optimizer)
+    with ExitStack() as contexts:
+        curve = Curve(
+            losses.plain(training, spec.task),
+            rows.watched,
+            rows_at_once(spec, _WATCHED_ROWS),
+            lambda total: contexts.enter_context(track(f"learning {experience_id}", total)),
+            rated=training.schedule.name != "constant" or bool(training.schedule.warmup),
+        )
+        stopping = None
+        if training.patience is not None:
+            stopping = Stopping(
+                training.patience,
+                training.min_delta,
+                plugins.values(),
+                lambda: curve.epochs[-1].validation_loss,
+            )
+        listeners = [*plugins.values(), curve]
+        if curve.rated:
+            listeners.append(Schedule(training.schedule, lambda: curve.epochs[-1]))
+        if profile is not None:
+            recorder = Profile(profile)
+            contexts.callback(recorder.close)
+            listeners.insert(0, recorder)
+        strategy = Template(
+            model=model,
+            optimizer=optimizer,
+            criterion=losses.criterion(training, spec, rows.y, learner.root).to(device),
+            batch_size=training.batch_size,
+            epochs=training.epochs,
+            device=device,
+            plugins=listeners,
+            fresh=lambda: learner.fresh().to(device),
+            steps=Steps(
+                accumulate=training.accumulate,
+                clip_norm=training.clip_norm,
+                l1=training.l1,
+                compile=training.compile,
+                augment=augmentation.make(training.augmentation, spec, learner.root),
+            ),
+            precision=precision,
+            stopping=stopping,
+            rows_device=rows.place,
+        )
+        for counter in CLOCK:
+            setattr(strategy.clock, counter, learner.clock[counter])
+        for key, plugin in plugins.items():
+            plugin.restore(learner.memory.get(key, State()), strategy)
+        task = torch.zeros(1, dtype=torch.int64, device=rows.place).expand(len(rows.x))
+        number = learner.clock["train_exp_counter"]
+        data = TensorData((rows.x, rows.y, task))
+        strategy.train(TensorExperience(data, number), eval_streams=[])
+    model = strategy.model
+    checks.finite(curve.epochs, model)
+    kept = State(values={"name": name, "other": {}})
+    if training.carry_optimizer:
+        kept = optimizers.state_of(optimizer, name, model)
+    if scale := precision.state():
+        kept.values["scaler"] = scale
+    # Everything is at hand before the learner is changed.
+    memory = {key: plugin.state() for key, plugin in plugins.items()}
+    clock = {counter: getattr(strategy.clock, counter) for counter in CLOCK}
+    streams = {**learner.streams, **randomness.capture(device)}
+    learner.model = model.to("cpu").eval()
+    learner.optimizer, learner.memory, learner.clock = kept, memory, clock
+    learner.streams, learner.cursor = streams, (*learner.cursor, experience_id)
+    return curve, stopping.best if stopping else None
+
+
+def _tensors(learner: Learner, columns: Columns, target: Array) -> tuple[Tensor, Tensor]:
+    """What is learned from, on the CPU: see `Prepare` and `Output.standardise`."""
+    raw = encode(learner.spec, columns)
+    # In parts that stay in the processor's cache; the result is the same.
+    at_once = max(1, _PREPARED // max(1, raw[:1].numel()))
+    x = torch.cat([learner.prepare(part) for part in torch.split(raw, at_once)])
+    y = learner.output.standardise(encode_target(learner.spec, target))
+    if len(x) != len(y):
+        raise DataRefused(f"{len(x)} rows of features, but {len(y)} of the target")
+    return x, y

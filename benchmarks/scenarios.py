@@ -97,8 +97,8 @@ SCENARIOS = (
         settings={"form": "proximal"},
         training={"optimizer": "sgd", "schedule": "cosine", "carry_optimizer": False},
         grid={
-            "strategy.penalty": (50.0, 100.0, 200.0),
-            "epochs": (1, 2),
+            "strategy.penalty": (100.0, 200.0),
+            "epochs": (2,),
             "learning_rate": (0.1,),
             "batch_size": (64,),
         },
@@ -113,10 +113,10 @@ SCENARIOS = (
         "",
         settings={"size": 1000},
         grid={
-            "strategy.alpha": (0.5, 1.0),
-            "strategy.beta": (1.0, 2.0, 4.0),
+            "strategy.alpha": (1.0,),
+            "strategy.beta": (2.0, 4.0),
             "strategy.batch_size": (256,),
-            "learning_rate": (5e-4,),
+            "learning_rate": (3e-4, 5e-4),
             "batch_size": (32,),
             "epochs": (2,),
         },
@@ -132,7 +132,7 @@ SCENARIOS = (
         training={**ONLINE, "optimizer": PLAIN},
         grid={
             "strategy.batch_size": (10, 30, 60),
-            "learning_rate": (0.03, 0.1, 0.2),
+            "learning_rate": (0.03, 0.1),
         },
     ),
     Scenario(
@@ -144,8 +144,8 @@ SCENARIOS = (
         "Avalanche's baselines 0.97",
         settings={"size": 4400},
         grid={
-            "epochs": (15, 30),
-            "batch_size": (32, 64),
+            "epochs": (30,),
+            "batch_size": (32,),
             "learning_rate": (1e-3, 3e-4),
         },
     ),
@@ -158,11 +158,11 @@ SCENARIOS = (
         "Avalanche's baselines 0.23",
         training={"optimizer": PLAIN},
         grid={
-            "strategy.alpha": (10.0, 30.0),
+            "strategy.alpha": (5.0, 10.0, 30.0),
             "strategy.temperature": (1.0,),
-            "epochs": (1, 2),
-            "batch_size": (16, 64, 256),
-            "learning_rate": (0.003, 0.01, 0.03),
+            "epochs": (1,),
+            "batch_size": (64, 256),
+            "learning_rate": (0.003, 0.01),
         },
     ),
     Scenario(
@@ -174,9 +174,9 @@ SCENARIOS = (
         "Avalanche's baselines 0.97",
         training={"batch_size": 64},
         grid={
-            "strategy.penalty": (0.1, 1.0, 10.0),
-            "epochs": (1, 3),
-            "learning_rate": (1e-3, 1e-4),
+            "strategy.penalty": (1.0, 10.0, 100.0),
+            "epochs": (5,),
+            "learning_rate": (1e-3,),
         },
     ),
     Scenario(
@@ -190,8 +190,8 @@ SCENARIOS = (
         settings={"size": 2500},
         training={**ONLINE, "optimizer": PLAIN},
         grid={
-            "strategy.batch_size": (250,),
-            "learning_rate": (0.01, 0.03, 0.1),
+            "strategy.batch_size": (64,),
+            "learning_rate": (0.03, 0.1),
         },
     ),
 )

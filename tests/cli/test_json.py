@@ -157,7 +157,8 @@ def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
     ]
 
     result = journey.said["retrain"].json
-    assert set(result) == {"learned", "champion", "challenger"}
+    assert set(result) == {"learned", "champion", "challenger", "profile"}
+    assert result["profile"] is None
     assert [one["version"] for one in result["learned"]] == [1, 2]
     assert set(result["learned"][0]) == {
         "experience", "version", "verdict", "reasons", "promoted", "prequential", "average",

@@ -144,9 +144,10 @@ SCENARIOS = (
         "Avalanche's baselines 0.97",
         settings={"size": 4400},
         grid={
-            "epochs": (30,),
+            "augmentation": ({}, {"crop": 1}, {"crop": 2, "rotation": 10}),
+            "epochs": (40,),
             "batch_size": (32,),
-            "learning_rate": (1e-3, 3e-4),
+            "learning_rate": (1e-3,),
         },
     ),
     Scenario(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,6 +14,7 @@ from torch import Tensor, nn
 
 from perdure.config import CONFIG_NAME
 from perdure.errors import ConfigError
+from perdure.strategies import own_code
 from perdure.strategies.features.modules import Inputs
 from perdure.strategies.models.attention import transformer
 from perdure.strategies.models.images import cnn
@@ -131,17 +128,9 @@ def _find(factory: str, root: Path) -> Callable[..., Any]:
         raise _fault(root, f"model.factory = {factory!r}: is neither built in ({_names(factory)}) "
                      "nor package.module:function nor path/to/file.py:function")  # fmt: skip
     try:
-        module = (
-            _from_file(root / place) if place.endswith(".py") else importlib.import_module(place)
-        )
-    except Exception as error:
-        raise _fault(
-            root, f"model.factory = {factory!r}: {type(error).__name__}: {error}"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise _fault(root, f"model.factory = {factory!r}: {place} has no function {name}")
-    return function  # type: ignore[no-any-return]  # the user's own
+        return own_code.find(factory, root)
+    except ValueError as error:
+        raise _fault(root, f"model.factory = {factory!r}: {error}") from error
 
 
 def _names(wrong: str) -> str:
@@ -149,22 +138,6 @@ def _names(wrong: str) -> str:
 
     near = difflib.get_close_matches(wrong, vision.names(), n=3)
     return f"{', '.join(sorted(BUILT_IN))}, and torchvision's {', '.join(near) or 'resnet18 ...'}"
-
-
-def _from_file(path: Path) -> ModuleType:
-    # A name of its own for each path, so that no user's file hides a package.
-    name = f"perdure_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    # Compiled here, not imported: no stale bytecode, and no __pycache__ in the workspace.
-    code = compile(path.read_bytes(), str(path), "exec")
-    sys.modules[name] = module  # dataclasses and torch look their own module up
-    try:
-        exec(code, module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _check_shape(

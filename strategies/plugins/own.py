@@ -7,14 +7,13 @@ and optimizers do: what they give and take is all that survives the end of the p
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from perdure.errors import PerdureError
+from perdure.strategies import own_code
 from perdure.strategies.learner.state import State
-from perdure.strategies.models import _from_file
 from perdure.strategies.plugins.base import Plugin, SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.plugins.tree import from_state, to_state
 
@@ -55,7 +54,7 @@ def make(name: str, settings: Mapping[str, Any], root: Path) -> Own:
         ValueError: It cannot be found or made, is no Avalanche plugin, or its state cannot be
             saved; says which.
     """
-    factory = _find(name, root)
+    factory = own_code.find(name, root)
     try:
         plugin = factory(**settings)
     except Exception as error:
@@ -81,20 +80,6 @@ def make(name: str, settings: Mapping[str, Any], root: Path) -> Own:
 
 def _of(plugin: Any, name: str) -> Any:
     return getattr(plugin, name, None)
-
-
-def _find(name: str, root: Path) -> Callable[..., Any]:
-    place, _, function = name.rpartition(":")
-    try:
-        module = (
-            _from_file(root / place) if place.endswith(".py") else importlib.import_module(place)
-        )
-    except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise ValueError(f"{place} has no function {function}")
-    return found  # type: ignore[no-any-return]  # the user's own
 
 
 def _passing_on(kind: type) -> type[Own]:

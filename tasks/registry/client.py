@@ -95,8 +95,8 @@ class Client:
                 yield
             finally:
                 # None forgets the address; MLflow's own types leave it out.
-                mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
-                mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+                mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as said above
+                mlflow.set_registry_uri(None)  # type: ignore[arg-type]  # as said above
                 for name, value in before.items():
                     if value is None:
                         os.environ.pop(name, None)

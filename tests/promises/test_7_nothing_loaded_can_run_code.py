@@ -41,7 +41,7 @@ MODULES = frozenset(
     ]
 )
 CALLS = frozenset(["eval", "exec", "compile", "__import__"])
-MEANT = {"strategies/models/__init__.py": ["compile()", "exec()"]}
+MEANT = {"strategies/own_code.py": ["compile()", "exec()"]}
 """`model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace."""
 ATTRIBUTES = frozenset(["read_pickle", "to_pickle", "full_load", "unsafe_load", "allow_pickle"])
 

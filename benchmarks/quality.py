@@ -15,7 +15,7 @@ from benchmarks import chains
 from benchmarks.chains import Chain
 from benchmarks.data import mnist_file
 from benchmarks.results import Row
-from benchmarks.scenarios import CHOSEN, HELD_OUT, SCENARIOS, SEEDS, TRIED, Scenario, chosen
+from benchmarks.scenarios import CHOSEN, HELD_OUT, SCENARIOS, SEEDS, Scenario, chosen
 from perdure.strategies import catalogue
 
 PART = "quality"
@@ -89,11 +89,13 @@ def choose(
     for scenario in wanted(only):
         tried = scenario.combinations()
         asked = [
-            Chain(scenario.stream(TRIED, HELD_OUT), scenario.config(TRIED, one), "validation")
+            Chain(scenario.stream(seed, HELD_OUT), scenario.config(seed, one), "validation")
             for one in tried
+            for seed in scenario.choice
         ]
         count = told(scenario.name, len(asked) * scenario.experiences)
-        found = [outcome.accuracy for outcome in chains.learn(asked, count)]
+        outcomes = iter(chains.learn(asked, count))
+        found = [statistics.fmean(next(outcomes).accuracy for _ in scenario.choice) for _ in tried]
         _keep(scenario, zip(tried, found, strict=True), say)
 
 

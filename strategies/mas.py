@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class MasSettings(Settings):
     """Of `mas`."""
 
-    penalty: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    penalty: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """λ: weight of the penalty in the loss; 0 is naive fine-tuning."""
     decay: Annotated[float, Field(ge=0, le=1)] = 1.0
     """γ: how much of the importance outlives each later experience; 1 forgets nothing."""

@@ -186,6 +186,11 @@ def _schema_file(before: str) -> str:
     return settings(plain, found["required"], before)
 
 
+def _section(annotation: Any) -> Any:
+    """The model of a section, also of one that may stand there several times."""
+    return next(iter(typing.get_args(annotation)), annotation)
+
+
 def blocks() -> dict[str, Callable[[str], str]]:
     """Every generated part by name; each is made from what stood there before."""
     tables: dict[str, Any] = {
@@ -197,7 +202,7 @@ def blocks() -> dict[str, Callable[[str], str]]:
         "schema text": columns.TextColumn,
         "schema sequence": columns.SequenceColumn,
         "schema ignore": columns.IgnoredColumn,
-        **{f"config {n}": f.annotation for n, f in config.Config.model_fields.items()},
+        **{f"config {n}": _section(f.annotation) for n, f in config.Config.model_fields.items()},
         "training optimizer": training.OptimizerConfig,
         "training schedule": training.ScheduleConfig,
         "training augmentation": training.AugmentationConfig,

@@ -34,6 +34,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "config gates": config.GatesConfig,
     "config promotion": config.PromotionConfig,
     "config tracking": config.TrackingConfig,
+    "config schedule": config.RetrainingSchedule,
+    "config trigger": config.TriggerConfig,
+    "config notify": config.NoticeConfig,
+    "config resources": config.ResourcesConfig,
+    "config shared": config.SharedConfig,
     "schema classification": schema.ClassTarget,
     "schema regression": schema.ValueTarget,
     "schema number": schema.NumberColumn,
@@ -98,6 +103,8 @@ def test_every_key_is_there_with_its_present_default(block: str) -> None:
                 value = [one.name for one in value]
             if isinstance(value, BaseModel):
                 value = getattr(value, "name", {})
+            if isinstance(value, tuple):
+                value = list(value)
             assert json.loads(default.strip("`")) == value
 
 

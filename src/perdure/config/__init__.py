@@ -15,6 +15,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from perdure.config.training import Section, StrategyConfig, TrainingConfig
+from perdure.config.unattended import (
+    NoticeConfig,
+    ResourcesConfig,
+    RetrainingSchedule,
+    SharedConfig,
+    TriggerConfig,
+)
 from perdure.errors import ConfigError, UsageError
 
 __all__ = [
@@ -28,11 +35,16 @@ __all__ = [
     "EvaluationConfig",
     "GatesConfig",
     "ModelConfig",
+    "NoticeConfig",
     "PromotionConfig",
+    "ResourcesConfig",
+    "RetrainingSchedule",
+    "SharedConfig",
     "StrategyConfig",
     "Task",
     "TrackingConfig",
     "TrainingConfig",
+    "TriggerConfig",
     "Workspace",
     "faults_of",
     "metrics_of",
@@ -135,6 +147,11 @@ class Config(Section):
     gates: GatesConfig = GatesConfig()
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
+    schedule: RetrainingSchedule = RetrainingSchedule()
+    trigger: TriggerConfig = TriggerConfig()
+    notify: tuple[NoticeConfig, ...] = ()
+    resources: ResourcesConfig = ResourcesConfig()
+    shared: SharedConfig = SharedConfig()
 
     @model_validator(mode="after")
     def _metric_fits_task(self) -> Config:

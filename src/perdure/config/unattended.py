@@ -1,0 +1,102 @@
+"""`[schedule]`, `[trigger]`, `[[notify]]`, `[resources]` and `[shared]` of `perdure.toml`.
+
+What a workspace does while nobody looks: `perdure up` and `perdure deploy` read it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from perdure.config.durations import Duration, Memory
+from perdure.config.training import Section
+
+Occasion = Literal["promoted", "refused", "held", "rolled back", "crashed"]
+OCCASIONS: tuple[Occasion, ...] = ("promoted", "refused", "held", "rolled back", "crashed")
+"""What a notice may be sent of."""
+
+
+class RetrainingSchedule(Section):
+    """When retraining runs by the clock: one of `cron`, `interval`, `rrule`, or none."""
+
+    cron: str | None = None
+    """Five fields, as in `"0 3 * * *"`."""
+    interval: Annotated[Duration, Field(ge=60)] | None = None
+    rrule: str | None = None
+    """A recurrence rule of iCalendar (RFC 5545), as in `"FREQ=WEEKLY;BYDAY=MO;BYHOUR=3"`."""
+    timezone: str = "UTC"
+    """A name of the IANA database, as in `"Europe/Berlin"`."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError('must be a time zone such as "UTC" or "Europe/Berlin"')
+        return value
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> RetrainingSchedule:
+        found = [name for name in ("cron", "interval", "rrule") if getattr(self, name) is not None]
+        if len(found) > 1:
+            raise ValueError(f"{' and '.join(found)} are both set; choose one")
+        return self
+
+
+class TriggerConfig(Section):
+    """When new data starts a retraining."""
+
+    debounce: Duration = 10.0
+    """No file must have arrived or grown for so long."""
+    max_wait: Duration = 600.0
+    """The longest that a file or an experience waits, however many follow it or few there are."""
+    min_rows: Annotated[int, Field(ge=0)] = 0
+    """Fewer pending rows do not start a retraining before `max_wait`."""
+    folders: tuple[str, ...] = ()
+    """Folders elsewhere that are polled, by URL, as fsspec reads them: `"s3://bucket/new"`."""
+    poll: Annotated[Duration, Field(ge=1)] = 60.0
+    """How often they are looked at."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> TriggerConfig:
+        if self.max_wait < self.debounce:
+            raise ValueError(
+                f"max_wait = {self.max_wait:g} s is shorter than debounce = {self.debounce:g} s"
+            )
+        return self
+
+
+class NoticeConfig(Section):
+    """Whom to tell, and of what: a notification block of Prefect's, or an address."""
+
+    kind: Literal["slack", "webhook", "email"] | None = None
+    url: str | None = None
+    """With `kind`; `"env:NAME"` reads the environment variable NAME, for addresses are secrets."""
+    block: str | None = None
+    """A notification block that is kept in Prefect, as in `"slack-webhook/team"`."""
+    on: Annotated[tuple[Occasion, ...], Field(min_length=1)] = OCCASIONS
+
+    @model_validator(mode="after")
+    def _one_address(self) -> NoticeConfig:
+        if (self.block is None) == (self.kind is None) or (self.kind is None) != (self.url is None):
+            raise ValueError("needs either block, or kind and url")
+        return self
+
+
+class ResourcesConfig(Section):
+    """How much of a machine a run of a worker may take, and which work pool it runs in."""
+
+    pool: Literal["cpu", "gpu"] = "cpu"
+    """The work pool of retraining and evaluation; everything else runs in `cpu`."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """Niceness: with 19 it has what nobody else wants."""
+    memory: Memory | None = None
+    """Of one run, beside what an accelerator has."""
+
+
+class SharedConfig(Section):
+    """What several machines have in common beside the DVC remote and MLflow."""
+
+    git_remote: str | None = None
+    """The git remote that data is pulled from before, and pushed to after, as in `"origin"`."""

@@ -19,16 +19,28 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import batches, equal, files, growth, pages, quality, results, speed, survey
+from benchmarks import (
+    batches,
+    equal,
+    files,
+    growth,
+    pages,
+    quality,
+    results,
+    speed,
+    survey,
+    unattended,
+)
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
-PARTS = ("equal", "speed", "growth", "files", "largest", "quality", "survey")
+PARTS = ("equal", "speed", "growth", "files", "unattended", "largest", "quality", "survey")
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
     "growth": "After many experiences, to after one",
     "files": "Saving and loading a learner",
+    "unattended": "`perdure up`: from a file to a champion, and what it costs to wait",
     "largest": "The largest batch that fits",
     "quality": "Accuracy, each experience learned in a fresh process",
     "survey": "Every strategy with its default settings",
@@ -71,6 +83,9 @@ class Bench:
     def _found(self, part: str, begins: Callable[..., Callable[[int], None]]) -> Iterator[Row]:
         if part in ("quality", "survey"):
             yield from (quality if part == "quality" else survey).measure(self.only, begins)
+            return
+        if part == "unattended":
+            yield from unattended.measure(self.only, begins)
             return
         with one_thread():
             if part == "speed":

@@ -18,8 +18,13 @@ from perdure.strategies.declaration import Strategy
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"quality": "published", "speed": "stock Avalanche", "growth": "stock Avalanche",
           "files": "stock Avalanche"}  # fmt: skip
-KEYS = ("equal", "speed", "growth", "files", "quality", "survey", "speed cuda", "largest cuda")
+KEYS = (
+    "equal", "speed", "growth", "files", "unattended", "quality", "survey", "speed cuda",
+    "largest cuda",
+)  # fmt: skip
 """What results are kept under: a part, and where it is not the CPU, the device."""
+UNITS = ("ms", "s", "%", "GB")
+"""What stands behind a figure; others say it in their note."""
 Cells = Sequence[str]
 
 
@@ -42,7 +47,7 @@ def _measured(row: Row) -> str:
         return ""
     if row.part == "equal":
         return "equal" if row.value == 1 else f"{row.value:.1%} equal"
-    return f"{_number(row.value, _digits(row))}{' ms' if row.unit == 'ms' else ''}"
+    return f"{_number(row.value, _digits(row))}{f' {row.unit}' if row.unit in UNITS else ''}"
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -32,14 +33,19 @@ def examine(workspace: str) -> list[Check]:
         ws = open_workspace(workspace, strategies=True)
     except UsageError as error:
         checks.append(Check("workspace", False, error.message, error.hint or "edit perdure.toml"))
-        return [*checks, _try("prefect", _prefect), _try("device", lambda: _device("auto"))]
+        return [
+            *checks,
+            _try("prefect", lambda: _prefect(None)),
+            _try("device", lambda: _device("auto")),
+        ]
     checks.append(Check("workspace", True, f"{ws.root}, model {ws.config.model.name}"))
     return [
         *checks,
         _try("dvc", lambda: _dvc(ws)),
         _try("remote", lambda: _remote(ws)),
         _try("mlflow", lambda: _mlflow(ws)),
-        _try("prefect", _prefect),
+        _try("prefect", lambda: _prefect(ws.root)),
+        *([_try("notices", lambda: _notices(ws))] if ws.config.notify else []),
         _try("device", lambda: _device(ws.config.training.device)),
     ]
 
@@ -110,18 +116,30 @@ def _shown(ws: Workspace) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _prefect() -> Check:
+def _prefect(root: Path | None) -> Check:
     from perdure.flows import prefect_server
 
-    url = prefect_server.configured()
+    url = prefect_server.configured(root)
     if url is None:
-        return Check("prefect", True, "no API configured: retrain brings a temporary server")
-    problem = prefect_server.problem()
+        return Check(
+            "prefect",
+            True,
+            "no API configured and no perdure up: retrain brings a temporary server",
+        )
+    problem = prefect_server.problem(url)
     if problem is not None:
         return Check(
             "prefect", False, f"{url}: {problem}", "prefect server start, or unset PREFECT_API_URL"
         )
     return Check("prefect", True, f"{url} answers")
+
+
+def _notices(ws: Workspace) -> Check:
+    """Whether there are addresses; nothing is sent."""
+    from perdure.flows.service import notices
+
+    notices.check(ws)
+    return Check("notices", True, f"{len(ws.config.notify)} receivers have addresses")
 
 
 def _device(wanted: str) -> Check:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from perdure.errors import Refusal, UsageError
-from perdure.flows import decisions
+from perdure.flows import decisions, model_lock
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import SetAside
-from perdure.tasks import experiences, locks
+from perdure.tasks import experiences
 from perdure.tasks.registry import Registry
 
 
@@ -17,7 +17,7 @@ def release(workspace: str, ids: list[str], reason: str | None = None) -> SetAsi
         UsageError: One of them is not held; nothing was changed.
     """
     ws = open_workspace(workspace)
-    with locks.hold(ws, "model", "release"):
+    with model_lock.hold(ws, "release"):
         registry = Registry(ws)
         registry.recover()
         held = registry.read().held
@@ -40,7 +40,7 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
         Refusal: A model that serves has learned one of them; nothing was changed.
     """
     ws = open_workspace(workspace)
-    with locks.hold(ws, "model", "quarantine"):
+    with model_lock.hold(ws, "quarantine"):
         registry = Registry(ws)
         registry.recover()
         now = registry.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from perdure import folders
 from perdure.config import Workspace
 from perdure.errors import ConfigError, UsageError
-from perdure.tasks.tables import schema
+from perdure.flows.service import settled
+from perdure.flows.service.settled import Seen, seen
+
+logger = logging.getLogger("perdure")
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,15 @@ class Arrived:
     """A file, or a folder of images, as it was when it was first looked at."""
 
     path: Path
-    seen: tuple[int, int, int] | None
-    """Inode, size in bytes, time of change in ns, or those of all its files together; None: it
-    cannot be looked at."""
+    seen: Seen | None
+    """None: it cannot be looked at."""
 
 
 def arrived(ws: Workspace, paths: list[str] | None, images: bool = False) -> list[Arrived]:
     """The files that paths name; a folder gives its files, in order of name.
+
+    What is still being written in the inbox stays there for the next time. A file that somebody
+    names is taken as it is.
 
     Args:
         ws: The workspace.
@@ -37,20 +43,36 @@ def arrived(ws: Workspace, paths: list[str] | None, images: bool = False) -> lis
     for path in map(Path, paths or [str(ws.inbox)]):
         if path.is_dir():
             inbox = path.resolve() == ws.inbox.resolve()
-            found += [path] if images and not inbox and _has_folders(path) else _files(path, images)
+            whole = images and not inbox and _has_folders(path)
+            inside = [path] if whole else _files(path, images)
+            found += _settled(inside) if inbox else inside
         elif os.path.lexists(path):
             found.append(path)
         elif path != ws.inbox:
             raise UsageError(f"{path} does not exist", hint="perdure ingest PATH...")
-    return [Arrived(path, _seen(path)) for path in dict.fromkeys(found)]
+    return [Arrived(path, seen(path)) for path in dict.fromkeys(found)]
+
+
+def _settled(paths: list[Path]) -> list[Path]:
+    found = settled.wait(paths)
+    if growing := [path.name for path in paths if path not in found]:
+        some = ", ".join(growing[:5]) + (", …" if len(growing) > 5 else "")
+        logger.info("Still being written, and left for the next time: %s", some)
+    return found
 
 
 def waiting(ws: Workspace) -> list[Path]:
     """The files in the inbox, in order of name, and the folders where they are of images."""
-    return _files(ws.inbox, _of_images(ws)) if ws.inbox.is_dir() else []
+    if not ws.inbox.is_dir():
+        return []
+    files = _files(ws.inbox, images=False)
+    return _files(ws.inbox, images=True) if _has_folders(ws.inbox) and of_images(ws) else files
 
 
-def _of_images(ws: Workspace) -> bool:
+def of_images(ws: Workspace) -> bool:
+    """Whether the schema is one of images, so that a folder may arrive."""
+    from perdure.tasks.tables import schema  # the watcher runs for months without it
+
     try:
         return schema.load(ws.schema).kind == "image"
     except ConfigError:  # `perdure doctor` tells of it
@@ -72,7 +94,7 @@ def let_go(ws: Workspace, file: Arrived) -> None:
         return
     if file.path.is_dir() and not file.path.is_symlink():
         folders.remove(file.path, file.seen)
-    elif _seen(file.path) == file.seen:
+    elif seen(file.path) == file.seen:
         file.path.unlink(missing_ok=True)
 
 
@@ -95,16 +117,3 @@ def _files(folder: Path, images: bool) -> list[Path]:
 def _filled(folder: Path) -> bool:
     """Whether somebody has put files into a folder, or it is a link, to be refused."""
     return folder.is_symlink() or bool(folders.entries(folder))
-
-
-def _seen(path: Path) -> tuple[int, int, int] | None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            return folders.seen(path)
-        stat = path.stat()
-    except OSError:
-        try:
-            stat = path.lstat()
-        except OSError:
-            return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns

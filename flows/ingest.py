@@ -6,11 +6,12 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import DataRefused
-from perdure.flows import inbox, prefect_engine
+from perdure.flows import inbox, prefect_engine, sharing
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import clear_parts, open_workspace, who
 from perdure.records import DataRevision, Ingest, Ingested
@@ -41,14 +42,14 @@ def ingest(workspace: str = ".", paths: list[str] | None = None) -> Ingest:
             images, also folders of images by class.
     """
     ws = open_workspace(workspace)
-    rules = schemas.load(ws.schema, ws.config.data)
-    files = inbox.arrived(ws, paths, images=rules.kind == "image")
     with locks.hold(ws, "data", "ingest", wait_s=WAIT_FOR_DATA_S):
-        if data_versions.missing(ws):
-            data_versions.pull(ws)
+        sharing.update(ws, publishing=True)
+        ws = open_workspace(workspace)  # as others may have changed it
+        rules = schemas.load(ws.schema, ws.config.data)
+        files = inbox.arrived(ws, paths, images=rules.kind == "image")
         finish(ws)
         results = [accept(ws, file.path, rules) for file in files]
-        revision = version(ws, results)
+        results, revision = version(ws, results)
         for file in files:
             inbox.let_go(ws, file)
     prefect_engine.report(_markdown(results), "ingest")
@@ -134,12 +135,26 @@ def _begin(ws: Workspace, experience: str | None) -> None:
     experiences.begin(ws, (*adding, experience) if experience else adding)
 
 
-def version(ws: Workspace, results: list[Ingested]) -> DataRevision:
-    """Give the data folder to DVC, push it, and commit its pointer: one revision for the call."""
+def version(ws: Workspace, results: list[Ingested]) -> tuple[list[Ingested], DataRevision]:
+    """Give the data folder to DVC, push it, and commit its pointer: one revision for the call.
+
+    Returns:
+        The results, with the ids that the experiences have now, and the revision.
+    """
     names = [r.experience or f"quarantined {r.file}" for r in results if r.outcome != "known"]
     if experiences.unfinished(ws) is not None:
-        _record(ws, names)
-    return data_revision(ws)
+        renamed = _record(ws, names)
+        results = [_as_recorded(ws, result, renamed) for result in results]
+        experiences.done(ws)
+    return results, data_revision(ws)
+
+
+def _as_recorded(ws: Workspace, result: Ingested, renamed: dict[str, str]) -> Ingested:
+    """What has become of a file where another clone published data at the same time."""
+    id_ = renamed.get(result.experience or "", result.experience)
+    ours = id_ in (experiences.unfinished(ws) or ())
+    outcome = result.outcome if ours or result.outcome != "ingested" else "known"
+    return replace(result, experience=id_, outcome=outcome)
 
 
 def finish(ws: Workspace) -> None:
@@ -149,15 +164,21 @@ def finish(ws: Workspace) -> None:
     if cut_short is not None:
         logger.info("Finishing an ingest that was cut short %s", ", ".join(cut_short))
         _record(ws, cut_short)
+        experiences.done(ws)
 
 
-def _record(ws: Workspace, names: Sequence[str]) -> None:
-    title = f"ingest {names[0]}" if len(names) == 1 else f"ingest {len(names)} files"
-    step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
-    step(git.commit, name="git commit")(
-        ws.root, data_versions.files(ws), "\n".join([title, "", *names]) if names else "ingest"
-    )
-    experiences.done(ws)
+def _record(ws: Workspace, names: Sequence[str]) -> dict[str, str]:
+    """Record the data folder; what the experiences are called now, where others were faster."""
+    renamed: dict[str, str] = {}
+    if ws.config.shared.git_remote is not None:
+        renamed = sharing.publish(ws, sharing.message(names))
+    else:
+        step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
+        step(git.commit, name="git commit")(
+            ws.root, data_versions.files(ws), sharing.message(names)
+        )
+    data_versions.note(ws)
+    return renamed
 
 
 def data_revision(ws: Workspace) -> DataRevision:

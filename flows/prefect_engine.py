@@ -23,6 +23,8 @@ from perdure.config import CONFIG_NAME
 from perdure.errors import PerdureError, Unreachable
 from perdure.flows import prefect_server, temporary_server
 from perdure.flows.outcome import SERVER_ERRORS, Outcome
+from perdure.flows.service import alive, memory
+from perdure.flows.workspace import root_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -50,7 +52,7 @@ def flow(
             persist_result=False,
             result_serializer="json",
             cache_result_in_memory=False,
-        )(fn)
+        )(alive.held(memory.explained()(fn)))
 
     return decorate
 
@@ -73,9 +75,9 @@ def _model_name(workspace: str) -> str:
     from perdure import config
 
     try:
-        return config.read(Path(workspace)).config.model.name
+        return config.read(root_of(workspace)).config.model.name
     except PerdureError:  # the flow itself will say what is wrong with the workspace
-        return Path(workspace).resolve().name
+        return root_of(workspace).name
 
 
 def in_flow_run() -> bool:
@@ -176,7 +178,8 @@ def run(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     if in_flow_run():
         return flow(*args, **kwargs)
-    server = _configured_server("going on without it")
+    workspace = root_of(str(kwargs.get("workspace", ".")))
+    server = _configured_server(workspace, "going on without it")
     if server is None:
         return flow.fn(*args, **kwargs)
     with server:
@@ -192,8 +195,8 @@ def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     if in_flow_run():
         return flow(*args, **kwargs)
-    workspace = Path(str(kwargs.get("workspace", "."))).resolve()
-    server = _configured_server("running on a temporary server")
+    workspace = root_of(str(kwargs.get("workspace", ".")))
+    server = _configured_server(workspace, "running on a temporary server")
     if server is None and (workspace / CONFIG_NAME).exists():
         server = _temporary_server(workspace)
     if server is None:
@@ -202,14 +205,14 @@ def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return Outcome(flow).run(*args, **kwargs)
 
 
-def _configured_server(otherwise: str) -> AbstractContextManager[None] | None:
-    url = prefect_server.configured()
+def _configured_server(root: Path, otherwise: str) -> AbstractContextManager[None] | None:
+    url = prefect_server.configured(root)
     if url is None:
         return None
-    if (problem := prefect_server.problem()) is not None:
+    if (problem := prefect_server.problem(url)) is not None:
         logger.warning("Prefect at %s does not answer (%s); %s.", url, problem, otherwise)
         return None
-    return prefect_server.on_configured()
+    return prefect_server.on_configured(url)
 
 
 def start_early(workspace: str) -> None:
@@ -217,8 +220,8 @@ def start_early(workspace: str) -> None:
 
     It takes about 3 s, in which the caller may import what it needs.
     """
-    root = Path(workspace).resolve()
-    if in_flow_run() or prefect_server.configured() or not (root / CONFIG_NAME).exists():
+    root = root_of(workspace)
+    if in_flow_run() or prefect_server.configured(root) or not (root / CONFIG_NAME).exists():
         return
     with suppress(OSError):  # run_with_server will say so
         temporary_server.start(_database(root))

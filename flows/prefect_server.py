@@ -1,31 +1,42 @@
-"""Which Prefect server there is: one that the user configured, a temporary one, or none."""
+"""Which Prefect server there is: the user's, that of `perdure up`, a temporary one, or none."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 from prefect.settings import get_current_settings, temporary_settings
 
+from perdure import running
+
 ANSWER_SECONDS = 2.0
 """How long a configured server may take to say that it is there."""
 
 
-def configured() -> str | None:
-    """The API that the user configured, by `PREFECT_API_URL` or a profile; None: none."""
-    return get_current_settings().api.url
+def configured(root: Path | None = None) -> str | None:
+    """The API that the user configured, by `PREFECT_API_URL` or a profile; None: none.
+
+    Args:
+        root: A workspace, whose `perdure up` counts where the user has configured none.
+    """
+    url = get_current_settings().api.url
+    if url is not None or root is None:
+        return url
+    now = running.read(root / ".perdure")
+    return now.prefect_api if now is not None and now.state == "ready" else None
 
 
-def problem() -> str | None:
-    """Why the configured API cannot be used; None: it answers."""
+def problem(url: str) -> str | None:
+    """Why an API cannot be used; None: it answers."""
     from prefect.client.orchestration import get_client
 
     # Prefect's client knows the user's keys and certificates. It would retry for half a minute.
     with (
-        temporary_settings(updates={"client.max_retries": 0}),
+        temporary_settings(updates={"api.url": url, "client.max_retries": 0}),
         get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
     ):
         error = client.api_healthcheck()
@@ -33,11 +44,12 @@ def problem() -> str | None:
 
 
 @contextmanager
-def on_configured() -> Iterator[None]:
+def on_configured(url: str) -> Iterator[None]:
     """Flows that are called inside run on the configured server."""
     # By default the client would try a server that went down for more than a minute: 2 + 4 +
     # 8 + 16 + 32 s, at every call. What was done does not depend on it.
-    with temporary_settings(set_defaults={"client.max_retries": 2}), _quiet_console(), _own_log():
+    settings = temporary_settings(updates={"api.url": url}, set_defaults={"client.max_retries": 2})
+    with settings, _quiet_console(), _own_log():
         yield
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from perdure.errors import GateRefused, UsageError
-from perdure.flows import decisions, prefect_engine
+from perdure.flows import decisions, model_lock, prefect_engine
 from perdure.flows.prefect_engine import flow, step
+from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import Promoted
-from perdure.tasks import locks
 from perdure.tasks.registry import Registry
 
 
 def run(workspace: str, version: int, force: bool, reason: str | None) -> Promoted:
     """`promote` as a flow where Prefect is configured, and directly where it is not."""
-    return prefect_engine.run(
-        promote, workspace=workspace, version=version, force=force, reason=reason
-    )
+    with telling(workspace):
+        return prefect_engine.run(
+            promote, workspace=workspace, version=version, force=force, reason=reason
+        )
 
 
 @flow(name="promote", flow_run_name="promote version {version}")
@@ -38,7 +39,7 @@ def promote(
     if force and not reason:
         raise UsageError("a forced promotion needs a reason", hint="--force --reason TEXT")
     ws = open_workspace(workspace)
-    with locks.hold(ws, "model", f"promote version {version}"):
+    with model_lock.hold(ws, f"promote version {version}"):
         registry = Registry(ws)
         registry.recover()
         now, wanted = registry.read(), registry.version(version)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import Fault, LockHeld
-from perdure.flows import ingest, prefect_engine
+from perdure.flows import ingest, model_lock, prefect_engine, sharing
 from perdure.flows.learn import learn
 from perdure.flows.pending import pending
 from perdure.flows.prefect_engine import flow
+from perdure.flows.telling import telling
 from perdure.flows.workspace import clear_scratch, open_workspace
 from perdure.progress import track
-from perdure.records import Learned, Retrained
-from perdure.tasks import data_versions, locks
+from perdure.records import Experience, Learned, Retrained
+from perdure.tasks import data_versions, experiences, locks
 from perdure.tasks.registry import Registry
 
 logger = logging.getLogger("perdure")
@@ -30,11 +31,14 @@ def run(workspace: str, profile: bool = False) -> Retrained:
         if pending(ws, Registry(ws).read()):
             # Avalanche takes seconds to import, a temporary server to start: both at once.
             importlib.import_module("perdure.strategies.training.engine")
-    return prefect_engine.run_with_server(retrain, workspace=workspace, profile=profile)
+    with telling(workspace):
+        return prefect_engine.run_with_server(retrain, workspace=workspace, profile=profile)
 
 
 @flow(name="retrain", flow_run_name=prefect_engine.run_name("retrain"))
-def retrain(workspace: str = ".", profile: bool = False) -> Retrained:
+def retrain(
+    workspace: str = ".", profile: bool = False, inbox: bool = False, min_rows: int = 0
+) -> Retrained:
     """Learn every experience that the challenger has not seen, in order of arrival.
 
     Nothing pending is a good end. Killed anywhere, the next retraining goes on from what the
@@ -43,12 +47,16 @@ def retrain(workspace: str = ".", profile: bool = False) -> Retrained:
     Args:
         workspace: Folder of the workspace.
         profile: Whether to trace some training steps of the first experience that is learned.
+        inbox: Whether to ingest first what waits in the inbox.
+        min_rows: Learn nothing while the pending experiences have fewer rows together.
 
     Raises:
         LockHeld: Another process works on this model.
     """
     ws = open_workspace(workspace, strategies=True)
-    with locks.hold(ws, "model", "retrain"):
+    if inbox:
+        prefect_engine.run(ingest.ingest, workspace=str(ws.root))
+    with model_lock.hold(ws, "retrain"):
         registry = Registry(ws)
         if cut_short := registry.recover():
             logger.info("Finished a change that was cut short: %s", cut_short.key)
@@ -56,7 +64,7 @@ def retrain(workspace: str = ".", profile: bool = False) -> Retrained:
         _complete_data(ws)
         learned: list[Learned] = []
         traced: Path | None = None
-        while waiting := pending(ws, registry.read()):
+        while waiting := _enough(pending(ws, registry.read()), 0 if learned else min_rows):
             if learned and learned[-1].experience == waiting[0].id:
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
             place = _profile_of(ws, waiting[0].id) if profile and traced is None else None
@@ -77,6 +85,15 @@ def retrain(workspace: str = ".", profile: bool = False) -> Retrained:
     )
 
 
+def _enough(waiting: tuple[Experience, ...], least: int) -> tuple[Experience, ...]:
+    """What is pending; nothing, where that is too few rows to begin with."""
+    rows = sum(one.rows for one in waiting)
+    if waiting and rows < least:
+        logger.info("%d rows are pending; a retraining waits for %d.", rows, least)
+        return ()
+    return waiting
+
+
 def _profile_of(ws: Workspace, experience: str) -> Path:
     """Where the profile of an experience's training goes; nothing is there yet."""
     place = ws.state / "profiles" / experience
@@ -85,11 +102,12 @@ def _profile_of(ws: Workspace, experience: str) -> Path:
 
 
 def _complete_data(ws: Workspace) -> None:
-    """On a fresh clone, fetch the data; after a killed ingest, finish it unless one is at work."""
-    if data_versions.missing(ws):
-        data_versions.pull(ws)
+    """Bring the data up to date; after a killed ingest, finish it unless one is at work."""
+    shared = ws.config.shared.git_remote is not None
+    wait = ingest.WAIT_FOR_DATA_S if shared or data_versions.missing(ws) else 0.0
     try:
-        with locks.hold(ws, "data", "finish an ingest"):
+        with locks.hold(ws, "data", "bring the data up to date", wait_s=wait):
+            sharing.update(ws, publishing=experiences.unfinished(ws) is not None)
             ingest.finish(ws)
     except LockHeld:
         logger.info("An ingest is at work; what it brings is learned next time.")

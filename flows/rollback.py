@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from perdure.config import Workspace
 from perdure.errors import GateRefused, UsageError
-from perdure.flows import decisions, prefect_engine
+from perdure.flows import decisions, model_lock, prefect_engine
 from perdure.flows.prefect_engine import flow, step
+from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import Change, Registered, RolledBack, Version
-from perdure.tasks import locks
 from perdure.tasks.registry import Registry
 
 
 def run(workspace: str, to: int | None, reason: str | None, keep_data: bool) -> RolledBack:
     """`rollback` as a flow where Prefect is configured, and directly where it is not."""
-    return prefect_engine.run(
-        rollback, workspace=workspace, to=to, reason=reason, keep_data=keep_data
-    )
+    with telling(workspace):
+        return prefect_engine.run(
+            rollback, workspace=workspace, to=to, reason=reason, keep_data=keep_data
+        )
 
 
 @flow(name="rollback", flow_run_name=prefect_engine.run_name("rollback"))
@@ -42,9 +47,10 @@ def rollback(
         Corrupt: The version's learner is incomplete. Nothing was changed.
     """
     ws = open_workspace(workspace)
-    with locks.hold(ws, "model", "rollback"):
+    with model_lock.hold(ws, "rollback"):
         registry = Registry(ws)
-        finished = _rollback_in(registry.recover())
+        finished = _rollback_in(registry.recover()) or _untold(ws, registry)
+        _note(ws).unlink(missing_ok=True)
         if finished and to is None:
             return finished
         now = registry.read()
@@ -53,6 +59,8 @@ def rollback(
             return RolledBack(target.version, None, (), changed=False)
         step(registry.download, name="check the learner")(target)
         change = decisions.rolled_back(now, target, reason, keep_data, who())
+        if to is None:
+            _remember(ws, change)
         step(registry.apply, name="move the aliases", retries=2)(change)
     held = tuple(one.id for one in change.hold)
     replaced = now.champion.version if now.champion else None
@@ -61,6 +69,7 @@ def rollback(
         f"Held: {', '.join(held) or 'none'}. {reason or ''}",
         "rollback",
     )
+    _note(ws).unlink(missing_ok=True)
     return RolledBack(target.version, replaced, held, changed=True)
 
 
@@ -95,6 +104,35 @@ def _rollback_in(change: Change | None) -> RolledBack | None:
         return None
     held = tuple(one.id for one in change.hold)
     return RolledBack(happened.version, happened.replaced, held, changed=True)
+
+
+def _note(ws: Workspace) -> Path:
+    """Of a rollback without a version that was begun, and that nobody was told the end of."""
+    return ws.state / "rollback.json"
+
+
+def _remember(ws: Workspace, change: Change) -> None:
+    happened = change.events[0]
+    value = {
+        "key": change.key,
+        "version": happened.version,
+        "replaced": happened.replaced,
+        "held": [one.id for one in change.hold],
+    }
+    part = _note(ws).with_suffix(".part")
+    part.write_text(json.dumps(value), encoding="utf-8")
+    part.replace(_note(ws))
+
+
+def _untold(ws: Workspace, registry: Registry) -> RolledBack | None:
+    """The rollback that was killed after its last write, if nothing has happened since."""
+    try:
+        value = json.loads(_note(ws).read_text(encoding="utf-8"))
+        if value["key"] != registry.last_change():
+            return None
+        return RolledBack(value["version"], value["replaced"], tuple(value["held"]), changed=True)
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _was_forced(registry: Registry, version: int) -> bool:

@@ -17,6 +17,24 @@ from perdure.config import Workspace
 logger = logging.getLogger("perdure")
 
 
+WORKSPACE = "PERDURE_WORKSPACE"
+"""Names the workspace where the working directory is none, as in a worker's flow run."""
+
+
+def root_of(workspace: str) -> Path:
+    """The folder of a workspace, absolute.
+
+    Args:
+        workspace: As given; `.` is the working directory if it is a workspace, else the folder
+            that `PERDURE_WORKSPACE` names.
+    """
+    here = Path(workspace)
+    named = os.environ.get(WORKSPACE)
+    if named and here == Path() and not (here / config.CONFIG_NAME).exists():
+        here = Path(named)
+    return here.resolve()
+
+
 def open_workspace(root: str, *, strategies: bool = False) -> Workspace:
     """Read the configuration of the workspace in a folder.
 
@@ -30,10 +48,10 @@ def open_workspace(root: str, *, strategies: bool = False) -> Workspace:
         ConfigError: With every fault and its key.
     """
     if not strategies:
-        return config.read(Path(root))
+        return config.read(root_of(root))
     from perdure.strategies import catalogue
 
-    return config.read(Path(root), [catalogue.check])
+    return config.read(root_of(root), [catalogue.check])
 
 
 @contextmanager

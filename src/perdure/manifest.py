@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from perdure.errors import Corrupt
@@ -13,13 +14,18 @@ FORMAT = 1
 _HINT = "perdure rollback --to VERSION chooses a version that is whole"
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, known: Mapping[str, str] | None = None) -> None:
     """Write `manifest.json` over every file below a folder.
+
+    Args:
+        folder: The folder.
+        known: Digests that are known already, by name; those files are not read.
 
     Raises:
         Corrupt: There is something that is neither a file nor a folder, such as a link.
     """
-    sums = {name: _digest(folder / name) for name in _files(folder)}
+    known = known or {}
+    sums = {name: known.get(name) or _digest(folder / name) for name in _files(folder)}
     text = json.dumps({"format": FORMAT, "sha256": sums}, indent=1, sort_keys=True)
     (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -30,14 +36,14 @@ def verify(folder: Path) -> None:
     Raises:
         Corrupt: Naming each file that is missing, changed or unknown.
     """
-    sums = _read(folder)
+    wanted = sums(folder)
     present = set(_files(folder))
-    faults = [f"{name} is missing" for name in sorted(sums.keys() - present)]
-    faults += [f"{name} is not in the manifest" for name in sorted(present - sums.keys())]
+    faults = [f"{name} is missing" for name in sorted(wanted.keys() - present)]
+    faults += [f"{name} is not in the manifest" for name in sorted(present - wanted.keys())]
     faults += [
         f"{name} was changed"
-        for name in sorted(sums.keys() & present)
-        if _digest(folder / name) != sums[name]
+        for name in sorted(wanted.keys() & present)
+        if _digest(folder / name) != wanted[name]
     ]
     if faults:
         raise Corrupt(f"{folder} is not what its manifest says: {'; '.join(faults)}", hint=_HINT)
@@ -49,7 +55,7 @@ def checked(folder: Path, name: str) -> bytes:
     Raises:
         Corrupt: It is missing or changed.
     """
-    expected = _read(folder).get(name)
+    expected = sums(folder).get(name)
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
@@ -59,7 +65,12 @@ def checked(folder: Path, name: str) -> bytes:
     return data
 
 
-def _read(folder: Path) -> dict[str, str]:
+def sums(folder: Path) -> dict[str, str]:
+    """The digests in a folder's manifest, by name; no file is looked at.
+
+    Raises:
+        Corrupt: There is no manifest, or it cannot be read.
+    """
     path = folder / NAME
     try:
         value = json.loads(path.read_bytes())
@@ -67,10 +78,10 @@ def _read(folder: Path) -> dict[str, str]:
         raise Corrupt(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
     except ValueError as error:
         raise Corrupt(f"{path} is not JSON: {error}", hint=_HINT) from error
-    sums = value.get("sha256") if isinstance(value, dict) else None
-    if not isinstance(sums, dict) or value.get("format") != FORMAT:
+    found = value.get("sha256") if isinstance(value, dict) else None
+    if not isinstance(found, dict) or value.get("format") != FORMAT:
         raise Corrupt(f"{path} is no manifest of format {FORMAT}", hint=_HINT)
-    return {str(name): str(digest) for name, digest in sums.items()}
+    return {str(name): str(digest) for name, digest in found.items()}
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,6 +1,15 @@
 """DVC: versions of the data folder as a whole."""
 
-from perdure.tasks.data_versions.pointer import missing, pointer, revision
+from perdure.tasks.data_versions.pointer import (
+    listed,
+    missing,
+    note,
+    pointer,
+    present,
+    repair,
+    revision,
+    revision_in,
+)
 from perdure.tasks.data_versions.versions import (
     add_and_push,
     files,
@@ -15,9 +24,14 @@ __all__ = [
     "files",
     "init",
     "is_initialised",
+    "listed",
     "missing",
+    "note",
     "pointer",
+    "present",
     "pull",
     "remote_reachable",
+    "repair",
     "revision",
+    "revision_in",
 ]

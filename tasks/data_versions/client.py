@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOCK_TRIES = 5
 """DVC itself waits 3 s for its lock, each time."""
 _LOGGERS = ("dvc", "dvc_data", "dvc_objects")
+_KEPT = "without confirmation"
+"""DVC says so of a file that it would lose (dvc 3, `repo/checkout.py`)."""
 _T = TypeVar("_T")
 
 
@@ -110,6 +112,11 @@ def remotely(ws: Workspace, said: list[BaseException]) -> Iterator[None]:
         for cause in (error, *said):
             if full := _full(cause):
                 raise full from error
+        if _KEPT in str(error):  # DVC has no error of its own for it
+            raise Fault(
+                f"a file in {ws.data} is not what was recorded: {' '.join(str(error).split())}",
+                hint=f"dvc checkout --force {ws.data.name}.dvc brings back what was recorded",
+            ) from error
         reason = str(said[0]) if said else str(error)
         raise Unreachable(
             f"the DVC remote of {ws.root} does not answer: {reason or type(error).__name__}",

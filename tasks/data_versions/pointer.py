@@ -19,6 +19,7 @@ import yaml
 from perdure.config import Workspace
 from perdure.errors import Fault
 
+_PRESENT = "data-revision"
 _HASH = re.compile(r"[0-9a-f]{32}\.dir")
 
 
@@ -39,6 +40,48 @@ def revision(ws: Workspace) -> str | None:
         Fault: `data.dvc` cannot be read.
     """
     return _recorded(ws)[0]
+
+
+def revision_in(text: str | None) -> str | None:
+    """DVC's hash in the text of a `data.dvc`; None: there is none, or nobody can read it."""
+    try:
+        return None if text is None else _parsed(text.encode())[0]
+    except ValueError:
+        return None
+
+
+def present(ws: Workspace) -> str | None:
+    """The revision that the folder was last brought to, or recorded as; None: nobody noted it.
+
+    What an ingest is adding lies in the folder beside it.
+    """
+    try:
+        return (ws.state / _PRESENT).read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def note(ws: Workspace) -> None:
+    """Note that the folder is at the revision that `data.dvc` names."""
+    found = revision(ws)
+    if found is None or found == present(ws):
+        return
+    ws.state.mkdir(parents=True, exist_ok=True)
+    part = ws.state / f"{_PRESENT}.part"
+    part.write_text(found, encoding="ascii")
+    part.replace(ws.state / _PRESENT)
+
+
+def listed(ws: Workspace, revision: str | None) -> frozenset[str] | None:
+    """The files of a revision, relative to the folder; None: this clone does not know."""
+    if revision is None:
+        return None
+    listing = ws.root / ".dvc" / "cache" / "files" / "md5" / revision[:2] / revision[2:]
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8"))
+        return frozenset(str(entry["relpath"]) for entry in entries)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def missing(ws: Workspace) -> bool:
@@ -89,12 +132,12 @@ def nothing_lost(ws: Workspace) -> None:
     recorded, count = _recorded(ws)
     if recorded is None:
         return
-    listing = ws.root / ".dvc" / "cache" / "files" / "md5" / recorded[:2] / recorded[2:]
-    lost: list[str] = []
-    try:
-        names = [entry["relpath"] for entry in json.loads(listing.read_text(encoding="utf-8"))]
-        lost = [n for n in names if n.startswith("experiences/") and not (ws.data / n).exists()]
-    except (OSError, ValueError, LookupError, TypeError):  # another clone's: only its count
+    names = listed(ws, recorded)
+    if names is not None:
+        lost = sorted(
+            n for n in names if n.startswith("experiences/") and not (ws.data / n).exists()
+        )
+    else:  # another clone's: only its count
         found = sum(len(inside) for _, _, inside in os.walk(ws.data))
         lost = [f"{count - found} files"] if found < count else []
     if lost:

@@ -13,6 +13,7 @@ from perdure.errors import Fault, Unreachable, UsageError
 from perdure.tasks.data_versions.client import named, opened, patiently, quietly, remotely, use
 from perdure.tasks.data_versions.pointer import (
     kept,
+    note,
     nothing_lost,
     pointer,
     pulling,
@@ -125,6 +126,7 @@ def pull(ws: Workspace) -> None:
         pulling(ws).parent.mkdir(parents=True, exist_ok=True)
         pulling(ws).touch()
         patiently(lambda: use(ws.root, lambda repo: repo.pull(targets=targets)))
+        note(ws)
         pulling(ws).unlink()
     if not ws.data.exists():
         raise Unreachable(f"dvc pull brought no {ws.data.name}/", hint="dvc remote list")

@@ -1,5 +1,6 @@
 """The data folder: experiences, the quarantine, and the marker of what is being added."""
 
+from perdure.tasks.experiences.aside import bring_back, set_aside
 from perdure.tasks.experiences.files import readable, writing
 from perdure.tasks.experiences.folder import (
     committed,
@@ -15,6 +16,7 @@ from perdure.tasks.experiences.quarantine import list_quarantined, quarantine, s
 
 __all__ = [
     "begin",
+    "bring_back",
     "committed",
     "done",
     "experience_id",
@@ -26,6 +28,7 @@ __all__ = [
     "read_experience",
     "readable",
     "safe_name",
+    "set_aside",
     "unfinished",
     "write_experience",
     "writing",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
         files = [file for file in ws.experiences.iterdir() if _NAME.fullmatch(file.name)]
     except FileNotFoundError:
         return ()
-    found = sorted(map(_of_file, files), key=lambda experience: experience.number)
+    found = sorted(_still_there(files), key=lambda experience: experience.number)
     for one, other in pairwise(found):
         if one.number == other.number:
             raise Corrupt(
@@ -58,6 +58,16 @@ def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
                 hint="keep the one that git and DVC know: dvc diff",
             )
     return tuple(found)
+
+
+def _still_there(files: Sequence[Path]) -> Iterator[Experience]:
+    """Nobody who reads waits for an ingest, and one that is being added may get a new number."""
+    for file in files:
+        try:
+            yield of_file(file)
+        except Corrupt:
+            if file.exists():
+                raise
 
 
 def committed(ws: Workspace) -> tuple[Experience, ...]:
@@ -107,7 +117,7 @@ def write_experience(
     )
     with writing(ws, path) as part:
         pq.write_table(table, part, compression="zstd", row_group_size=_group(table))
-    return _of_file(path)
+    return of_file(path)
 
 
 def read_experience(ws: Workspace, experience: str, digest: Digest) -> pd.DataFrame:
@@ -128,7 +138,7 @@ def read_experience(ws: Workspace, experience: str, digest: Digest) -> pd.DataFr
     path = ws.experiences / f"{experience}.parquet"
     if not _NAME.fullmatch(path.name) or not path.exists():
         raise UsageError(f"no experience {experience} in {ws.experiences}", hint="perdure status")
-    recorded = _of_file(path)
+    recorded = of_file(path)
     try:
         frame = _to_pandas(pq.ParquetFile(path).read())
     except (pa.ArrowException, OSError) as error:
@@ -146,7 +156,12 @@ def _corrupt(path: Path, what: str) -> Corrupt:
     )
 
 
-def _of_file(path: Path) -> Experience:
+def of_file(path: Path) -> Experience:
+    """What a file says of itself, from its footer.
+
+    Raises:
+        Corrupt: It is damaged or renamed.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

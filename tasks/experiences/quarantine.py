@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,6 +84,23 @@ def quarantine(
         raise Fault(f"{path} cannot be put into quarantine: {error}") from error
 
 
+def put_back(ws: Workspace, folder: Path) -> None:
+    """Move a folder that was taken out of the quarantine into it again, unless it is known there.
+
+    Raises:
+        Corrupt: A record cannot be read.
+    """
+    _, facts = _read(folder / RECORD, folder.name)
+    wanted = (facts.get("sha256"), facts.get("reasons"))
+    for _, _, known in _records(ws, f"{folder.name[:8]}-"):
+        if (known.get("sha256"), known.get("reasons")) == wanted:
+            shutil.rmtree(folder)
+            return
+    ws.quarantine.mkdir(parents=True, exist_ok=True)
+    folder.rename(_free(ws, folder.name))
+    sync(ws.quarantine)
+
+
 def list_quarantined(ws: Workspace) -> tuple[Quarantined, ...]:
     """Every record, oldest first.
 
@@ -115,10 +133,7 @@ def _settle(
         if (facts.get("sha256"), facts.get("reasons")) == (sha256, list(reasons)):
             return known
     name = f"{sha256[:8]}-{safe_name(path.name)}"
-    folder, again = ws.quarantine / name, 1
-    while folder.exists():
-        again += 1
-        folder = ws.quarantine / f"{name}-{again}"
+    folder = _free(ws, name)
     record = Quarantined(
         file=readable(path.name),
         reason=reasons[0] if reasons else "refused",
@@ -138,21 +153,34 @@ def _settle(
     return record
 
 
+def _free(ws: Workspace, name: str) -> Path:
+    folder, again = ws.quarantine / name, 1
+    while folder.exists():
+        again += 1
+        folder = ws.quarantine / f"{name}-{again}"
+    return folder
+
+
 def _records(ws: Workspace, prefix: str = "") -> Iterator[tuple[Path, Quarantined, dict[str, Any]]]:
     if not ws.quarantine.is_dir():
         return
     for path in sorted(ws.quarantine.glob(f"{prefix}*/{RECORD}")):
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            record = Quarantined(
-                str(facts["file"]), str(facts["reason"]), int(facts["rows"]), str(facts["at"]),
-                path.parent.relative_to(ws.root).as_posix(), facts.get("by"),
-            )  # fmt: skip
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise Corrupt(
-                f"{path} cannot be read: {error}", hint="dvc checkout --force data.dvc"
-            ) from error
+        record, facts = _read(path, path.parent.relative_to(ws.root).as_posix())
         yield path.parent, record, facts
+
+
+def _read(path: Path, folder: str) -> tuple[Quarantined, dict[str, Any]]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        record = Quarantined(
+            str(facts["file"]), str(facts["reason"]), int(facts["rows"]), str(facts["at"]),
+            folder, facts.get("by"),
+        )  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise Corrupt(
+            f"{path} cannot be read: {error}", hint="dvc checkout --force data.dvc"
+        ) from error
+    return record, facts
 
 
 def _write_csv(frame: pd.DataFrame, path: Path, *, index: bool) -> None:

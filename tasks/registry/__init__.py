@@ -200,6 +200,10 @@ class Registry:
             return None
         return self._changes.recover()
 
+    def last_change(self) -> str | None:
+        """The key of the change that was carried out last; None: there was none."""
+        return self._snapshot().tags.get(codec.LAST_CHANGE)
+
     def history(self) -> tuple[Event, ...]:
         """All events, oldest first."""
         return self._history.events()

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, Unreachable
 
 PROBE_SECONDS = 5.0
+LONGEST_MIGRATION_S = 300.0
+"""Whoever connects meanwhile waits for it."""
 
 ENVIRONMENT = {
     # MLflow's own defaults wait for minutes on a server that is down.
@@ -112,8 +116,19 @@ class Client:
                 from mlflow.tracking.client import MlflowClient
 
                 quieten()
-                self._client = MlflowClient(self.uri, self.uri)
+                with alone(sqlite_path(self.uri)):
+                    self._client = MlflowClient(self.uri, self.uri)
             return self._client
+
+
+@contextmanager
+def alone(path: Path | None) -> Iterator[None]:
+    """MLflow makes or migrates its SQLite file as it connects; two at once fail at it."""
+    if path is None:
+        yield
+        return
+    with FileLock(f"{path}.lock", timeout=LONGEST_MIGRATION_S):
+        yield
 
 
 class Missing(Fault):
@@ -159,7 +174,7 @@ def unreachable(uri: str, error: BaseException) -> Unreachable:
     """The error that says that MLflow does not answer."""
     why = (str(error).strip() or type(error).__name__).splitlines()[0]
     return Unreachable(
-        f"MLflow at {_without_password(uri)} does not answer: {why[:300]}",
+        f"MLflow at {without_password(uri)} does not answer: {why[:300]}",
         hint="start the MLflow server, or mend tracking.uri in perdure.toml; then: perdure doctor",
     )
 
@@ -179,7 +194,7 @@ def translated(uri: str) -> Iterator[None]:
             raise unreachable(uri, error) from error
         if code is None and not isinstance(error, OSError):
             raise
-        raise Fault(f"MLflow at {_without_password(uri)}: {str(error)[:1000]}") from error
+        raise Fault(f"MLflow at {without_password(uri)}: {str(error)[:1000]}") from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -200,7 +215,8 @@ def _says_nobody(error: BaseException) -> bool:
     return any(f"error code {status}" in text for status in (502, 503, 504))
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """An address as it may be shown."""
     parts = urlsplit(uri)
     if parts.password is None:
         return uri

@@ -70,6 +70,15 @@ class History:
                 found[tags[EVENT]] = (int(tags[SEQUENCE]), event(tags))
         return tuple(happened for _, happened in sorted(found.values(), key=lambda pair: pair[0]))
 
+    def numbered(self, sequence: int) -> Event | None:
+        """One event by its place among all, from 0; None: there is none."""
+        experiment = self.experiments.find(self.experiments.history)
+        if experiment is None:
+            return None
+        wanted = f"tags.`{SEQUENCE}` = '{sequence}'"
+        runs = self.client.call("search_runs", [experiment], wanted, max_results=1)
+        return event(runs[0].data.tags) if runs else None
+
     def count(self, tags: dict[str, str]) -> int:
         """Number of events so far, from the registered model's tags."""
         return int(tags.get(EVENTS, "0"))

@@ -41,7 +41,7 @@ def adopt(workspace: Workspace) -> None:
     here = (workspace.state / "artifacts").as_uri()
     try:
         with closing(sqlite3.connect(database, timeout=30)) as connection:
-            before = _written(connection, workspace.config.model.name)
+            before = written(connection, workspace.config.model.name)
             if before is None or before == here:
                 return
             with connection:
@@ -56,7 +56,7 @@ def adopt(workspace: Workspace) -> None:
     logger.info("This workspace was moved or copied: its registry now names this folder.")
 
 
-def _written(connection: sqlite3.Connection, model: str) -> str | None:
+def written(connection: sqlite3.Connection, model: str) -> str | None:
     """The folder of the artifacts as the database has it; None: nothing was learned yet."""
     tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'")
     if tables.fetchone() is None:

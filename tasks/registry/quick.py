@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 REVISIONS = frozenset({"dc11669786a5"})
 """Alembic revisions whose tables have the columns below: MLflow 3.17."""
 
 Tags = dict[str, str]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,56 @@ def snapshot(path: Path, name: str) -> Snapshot | None:
         An empty snapshot where there is no such model or no file yet; None where the file is
         not one that this module knows, and MLflow itself must be asked.
     """
-    if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"1", "true"}:
-        return None
-    if not path.exists():
+    if not path.exists() and not _workspaces():
         return Snapshot()
+    return _asked(path, lambda database: _read(database, name))
+
+
+def tagged(path: Path, experiment: str, tag: str, values: Sequence[str]) -> list[Tags] | None:
+    """The tags of the first run of an experiment that has a tag with a value, for each value.
+
+    Returns:
+        In the order of the values, without those that no run has; None where MLflow itself must
+        be asked.
+    """
+
+    def read(database: sqlite3.Connection) -> list[Tags]:
+        found = []
+        for value in values:
+            run = database.execute(
+                "SELECT r.run_uuid FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid "
+                "JOIN experiments e ON e.experiment_id = r.experiment_id "
+                "WHERE e.workspace = 'default' AND e.name = ? AND t.key = ? AND t.value = ? "
+                "AND r.lifecycle_stage = 'active' ORDER BY r.start_time LIMIT 1",
+                (experiment, tag, value),
+            ).fetchone()
+            if run is not None:
+                own = database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", run)
+                found.append(dict(own.fetchall()))
+        return found
+
+    return _asked(path, read)
+
+
+def _workspaces() -> bool:
+    """Whether MLflow keeps several users' models apart, in ways that are not known here."""
+    return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"1", "true"}
+
+
+def _asked(path: Path, read: Callable[[sqlite3.Connection], _T | None]) -> _T | None:
+    """What is read in one transaction; None where the tables are not known."""
+    if _workspaces():
+        return None
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
             database.execute("BEGIN")
-            return _read(database, name)
+            known = {row[0] for row in database.execute("SELECT version_num FROM alembic_version")}
+            return read(database) if known and known <= REVISIONS else None
     except sqlite3.Error:
         return None
 
 
 def _read(database: sqlite3.Connection, name: str) -> Snapshot | None:
-    revisions = {row[0] for row in database.execute("SELECT version_num FROM alembic_version")}
-    if not revisions or not revisions <= REVISIONS:
-        return None
     model = "WHERE workspace = 'default' AND name = ?"
     tags = database.execute(f"SELECT key, value FROM registered_model_tags {model}", (name,))
     aliases = {

@@ -29,6 +29,13 @@ COMMANDS = [
     "show",
     "demo",
     "doctor",
+    "up",
+    "down",
+    "logs",
+    "deploy",
+    "worker",
+    "backup",
+    "restore",
 ]
 GROUP: Any = typer.main.get_command(app)
 HEAVY = [
@@ -75,7 +82,8 @@ def test_its_example_can_be_copied(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained(name: str) -> None:
     options = [p for p in command(name).params if p.param_type_name == "option"]
-    assert "--json" in {text for option in options for text in option.opts}
+    if name != "worker":  # which works until it is ended, and gives no result
+        assert "--json" in {text for option in options for text in option.opts}
     for option in options:
         assert option.help, option.opts
     if name not in {"init", "demo"}:

@@ -120,3 +120,35 @@ def test_a_rollback_that_was_cut_short_and_is_asked_for_again_goes_back_once(
     assert len(again.held) == 1
     assert kit.picture(workspace)["aliases"] == {"champion": 2, "challenger": 2}
     assert rollback.fn(str(workspace)).version == 1  # and this is another one
+
+
+def test_a_rollback_that_was_killed_after_its_last_write_goes_back_once(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is done, and nobody was told: asked for again, it tells."""
+    from perdure.flows import prefect_engine
+    from perdure.flows.promote import promote
+    from perdure.flows.retrain import retrain
+    from perdure.flows.rollback import rollback
+
+    kit.ingest(workspace, kit.table(2), kit.table(3))
+    retrain.fn(str(workspace))
+
+    def cut_short(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    def killed() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(prefect_engine, "report", cut_short)
+            with pytest.raises(KeyboardInterrupt):
+                rollback.fn(str(workspace))
+
+    killed()
+    again = rollback.fn(str(workspace))
+    assert (again.version, again.replaced, again.changed) == (2, 3, True)
+    assert len(again.held) == 1
+    assert kit.picture(workspace)["aliases"] == {"champion": 2, "challenger": 2}
+    killed()  # to version 1; and then something else happens, so the next one is another
+    promote.fn(str(workspace), version=3)
+    assert rollback.fn(str(workspace)).version == 1
+    assert not (workspace / ".perdure" / "rollback.json").exists()

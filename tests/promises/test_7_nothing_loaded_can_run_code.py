@@ -41,8 +41,13 @@ MODULES = frozenset(
     ]
 )
 CALLS = frozenset(["eval", "exec", "compile", "__import__"])
-MEANT = {"strategies/own_code.py": ["compile()", "exec()"]}
-"""`model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace."""
+MEANT = {
+    # `model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace.
+    "strategies/own_code.py": ["compile()", "exec()"],
+    # `python -m MODULE`: Prefect's engine, and what this account asks of the warm process.
+    "flows/service/job.py": ["runpy"],
+    "flows/service/warm.py": ["runpy"],
+}
 ATTRIBUTES = frozenset(["read_pickle", "to_pickle", "full_load", "unsafe_load", "allow_pickle"])
 
 

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from perdure import __version__
-from perdure.cli import console, render
+from perdure.cli import console, render, safekeeping, service
+from perdure.cli.options import AsJson, Where, Why, example, root
 from perdure.errors import EXIT_CODES, PerdureError, UsageError
 
 app = typer.Typer(
@@ -24,32 +25,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + ".",
 )
-
-Where = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace",
-        "-w",
-        metavar="DIR",
-        help="The workspace; by default the nearest one here or above.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
-Why = Annotated[
-    str | None, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")
-]
-
-
-def _example(text: str) -> str:
-    return f"Example: {text}"
-
-
-def _root(workspace: Path | None) -> str:
-    """The folder of the workspace: as given, or the nearest one here or above."""
-    if workspace is not None:
-        return str(workspace)
-    here = Path.cwd()
-    return str(next((d for d in (here, *here.parents) if (d / "perdure.toml").is_file()), here))
 
 
 def _version(asked: bool) -> None:
@@ -68,7 +43,7 @@ def _options(
     console.configure_logging(verbose)
 
 
-@app.command(epilog=_example("perdure init weather --data days.csv --target rain"))
+@app.command(epilog=example("perdure init weather --data days.csv --target rain"))
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
     data: Annotated[
@@ -122,7 +97,7 @@ def init(
     raise typer.Exit(0 if result.first.outcome == "ingested" else 3)
 
 
-@app.command(epilog=_example("perdure ingest new/*.csv"))
+@app.command(epilog=example("perdure ingest new/*.csv"))
 def ingest(
     paths: Annotated[
         list[Path] | None,
@@ -136,13 +111,13 @@ def ingest(
     """Check files against the schema, and make each an experience or put it into quarantine."""
     from perdure.flows import ingest as flows
 
-    result = flows.run(_root(workspace), [str(path) for path in paths or []])
+    result = flows.run(root(workspace), [str(path) for path in paths or []])
     console.emit_json(result) if json else render.ingested(result)
     refused = any(f.outcome == "quarantined" or f.refused_rows for f in result.files)
     raise typer.Exit(3 if refused else 0)
 
 
-@app.command(epilog=_example("perdure retrain"))
+@app.command(epilog=example("perdure retrain"))
 def retrain(
     profile: Annotated[
         bool,
@@ -155,12 +130,12 @@ def retrain(
     from perdure.flows import retrain as flows
 
     with console.bars():
-        result = flows.run(_root(workspace), profile)
+        result = flows.run(root(workspace), profile)
     console.emit_json(result) if json else render.retrained(result)
     raise typer.Exit(3 if any(one.verdict == "refused" for one in result.learned) else 0)
 
 
-@app.command(epilog=_example("perdure promote 12"))
+@app.command(epilog=example("perdure promote 12"))
 def promote(
     version: Annotated[int, typer.Argument(help="The version.", min=1)],
     force: Annotated[
@@ -173,11 +148,11 @@ def promote(
     """Make VERSION the champion."""
     from perdure.flows import promote as flows
 
-    result = flows.run(_root(workspace), version, force, reason)
+    result = flows.run(root(workspace), version, force, reason)
     console.emit_json(result) if json else render.promoted(result)
 
 
-@app.command(epilog=_example('perdure rollback --reason "complaints since Monday"'))
+@app.command(epilog=example('perdure rollback --reason "complaints since Monday"'))
 def rollback(
     to: Annotated[
         int | None,
@@ -201,11 +176,11 @@ def rollback(
     """Take the model back, whole: weights, memory and its place in the data."""
     from perdure.flows import rollback as flows
 
-    result = flows.run(_root(workspace), to, reason, keep_data)
+    result = flows.run(root(workspace), to, reason, keep_data)
     console.emit_json(result) if json else render.rolled_back(result)
 
 
-@app.command(epilog=_example("perdure release 000013-1a2b3c4d"))
+@app.command(epilog=example("perdure release 000013-1a2b3c4d"))
 def release(
     experiences: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Experiences held or in quarantine.")
@@ -217,11 +192,11 @@ def release(
     """Make held experiences pending again."""
     from perdure.flows import hold
 
-    result = hold.release(_root(workspace), experiences, reason)
+    result = hold.release(root(workspace), experiences, reason)
     console.emit_json(result) if json else render.released(result)
 
 
-@app.command(epilog=_example('perdure quarantine 000013-1a2b3c4d --reason "sensor was off"'))
+@app.command(epilog=example('perdure quarantine 000013-1a2b3c4d --reason "sensor was off"'))
 def quarantine(
     experiences: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Experiences not yet learned.")
@@ -235,11 +210,11 @@ def quarantine(
     """Set experiences aside by hand, so that nothing learns from them."""
     from perdure.flows import hold
 
-    result = hold.quarantine(_root(workspace), experiences, reason)
+    result = hold.quarantine(root(workspace), experiences, reason)
     console.emit_json(result) if json else render.quarantined(result)
 
 
-@app.command(epilog=_example("perdure evaluate 12"))
+@app.command(epilog=example("perdure evaluate 12"))
 def evaluate(
     version: Annotated[int, typer.Argument(help="The version.", min=1)],
     workspace: Where = None,
@@ -249,30 +224,30 @@ def evaluate(
     from perdure.flows import evaluate as flows
 
     with console.bars():
-        result = flows.run(_root(workspace), version)
+        result = flows.run(root(workspace), version)
     console.emit_json(result) if json else render.evaluated(result)
     raise typer.Exit(0 if result.verdict.passed else 3)
 
 
-@app.command(epilog=_example("perdure status --json"))
+@app.command(epilog=example("perdure status --json"))
 def status(workspace: Where = None, json: AsJson = False) -> None:
     """Show champion, challenger, and what is pending, held or in quarantine."""
     from perdure.flows import inspect
 
-    result = inspect.status(_root(workspace))
+    result = inspect.status(root(workspace))
     console.emit_json(result) if json else render.status(result)
 
 
-@app.command(epilog=_example("perdure history"))
+@app.command(epilog=example("perdure history"))
 def history(workspace: Where = None, json: AsJson = False) -> None:
     """List what happened to the model, oldest first."""
     from perdure.flows import inspect
 
-    result = inspect.history(_root(workspace))
+    result = inspect.history(root(workspace))
     console.emit_json(result) if json else render.history(result)
 
 
-@app.command(epilog=_example("perdure show 12"))
+@app.command(epilog=example("perdure show 12"))
 def show(
     version: Annotated[int, typer.Argument(help="The version.", min=1)],
     workspace: Where = None,
@@ -281,11 +256,11 @@ def show(
     """Show one version: its learner, verdict, metrics and accuracy matrix."""
     from perdure.flows import inspect
 
-    result = inspect.show(_root(workspace), version)
+    result = inspect.show(root(workspace), version)
     console.emit_json(result) if json else render.shown(result)
 
 
-@app.command(epilog=_example("perdure demo"))
+@app.command(epilog=example("perdure demo"))
 def demo(
     directory: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where the demo's workspace is made.")
@@ -302,14 +277,18 @@ def demo(
     console.emit_json(result) if json else demonstration.show(result)
 
 
-@app.command(epilog=_example("perdure doctor"))
+@app.command(epilog=example("perdure doctor"))
 def doctor(workspace: Where = None, json: AsJson = False) -> None:
     """Check git, DVC, its remote, MLflow, Prefect, the device and the versions."""
     from perdure.flows import examine
 
-    result = examine.examine(_root(workspace))
+    result = examine.examine(root(workspace))
     console.emit_json({"checks": result}) if json else render.examined(result)
     raise typer.Exit(0 if all(check.ok for check in result) else 1)
+
+
+service.register(app)
+safekeeping.register(app)
 
 
 def main() -> None:

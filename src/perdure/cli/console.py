@@ -36,6 +36,12 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def emit_line(value: Any) -> None:
+    """Write one of many results as a line of JSON to stdout, at once."""
+    sys.stdout.write(json.dumps(to_json(value), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
 class _Words(logging.Handler):
     """Perdure's own log lines, plain, on stderr."""
 

@@ -14,7 +14,11 @@ from perdure.records.learning import (
 )
 from perdure.records.registry import Change, Event, Held, Registered, Version
 from perdure.records.results import (
+    Applied,
     Check,
+    Deployed,
+    DeployedAutomation,
+    DeployedFlow,
     Evaluated,
     Ingest,
     Initialised,
@@ -27,10 +31,14 @@ from perdure.records.results import (
 
 __all__ = [
     "Action",
+    "Applied",
     "Candidate",
     "Change",
     "Check",
     "DataRevision",
+    "Deployed",
+    "DeployedAutomation",
+    "DeployedFlow",
     "Epoch",
     "Evaluated",
     "Evaluation",

@@ -106,3 +106,39 @@ class Check:
     detail: str
     mend: str | None = None
     """The command or setting that mends it."""
+
+
+Applied = Literal["created", "updated", "unchanged"]
+
+
+@dataclass(frozen=True)
+class DeployedFlow:
+    """One deployment in Prefect."""
+
+    name: str
+    """Flow and deployment, as in `retrain/weather`."""
+    change: Applied
+    pool: str
+    schedule: str | None
+    paused: bool
+    """Somebody paused it in Prefect; it stays so."""
+    page: str | None
+
+
+@dataclass(frozen=True)
+class DeployedAutomation:
+    """One automation in Prefect."""
+
+    name: str
+    change: Applied
+    paused: bool
+    """Somebody paused it in Prefect; it stays so."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What stands in Prefect for a workspace."""
+
+    api: str
+    flows: tuple[DeployedFlow, ...]
+    automations: tuple[DeployedAutomation, ...]

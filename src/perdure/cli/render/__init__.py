@@ -12,22 +12,28 @@ from perdure.cli.render.results import (
     retrained,
     rolled_back,
 )
+from perdure.cli.render.service import deployed, ended, log_line, logs, running
 from perdure.cli.render.state import history, shown, status
 from perdure.cli.render.words import number, table, verdict_word
 
 __all__ = [
+    "deployed",
+    "ended",
     "evaluated",
     "examined",
     "file_line",
     "history",
     "ingested",
     "initialised",
+    "log_line",
+    "logs",
     "number",
     "promoted",
     "quarantined",
     "released",
     "retrained",
     "rolled_back",
+    "running",
     "shown",
     "status",
     "table",

@@ -7,7 +7,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from perdure import running
 from perdure.cli.console import out
+from perdure.cli.render.service import parts
 from perdure.cli.render.words import BAD, counted, number, table
 
 Json = Mapping[str, Any]
@@ -43,6 +45,8 @@ def status(result: Json) -> None:
     _list("in the inbox", result["inbox"], "perdure ingest")
     if result["data_missing"]:
         out.print("  the data is not on this machine yet  → [bold]perdure retrain[/]")
+    if result["running"]:
+        parts(running.from_json(result["running"]))
 
 
 def _list(name: str, items: Sequence[str], command: str | None = None) -> None:

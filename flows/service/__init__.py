@@ -1,0 +1,1 @@
+"""The Prefect side of a workspace that runs unattended: deployments, triggers, workers, notices."""

@@ -1,0 +1,166 @@
+"""The automations of a workspace in Prefect: what starts a retraining, and what ends zombies.
+
+Each may be lost, doubled or late (promise 4): the watcher looks at the inbox and the registry
+itself. What somebody paused in Prefect's page stays paused.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import PrefectHTTPStatusError
+
+from perdure.config import Workspace
+from perdure.flows.service import names
+from perdure.flows.service.events import BY, OURSELVES
+from perdure.records import Applied, DeployedAutomation
+
+HEARTBEAT_S = 30
+"""How often a flow run says that it lives: Prefect's least; workers set it for their runs."""
+
+SILENCE_S = 90
+"""After so long without a heartbeat, a flow run is held to be dead."""
+
+CALM_S = 60.0
+"""Between two retrainings that drift or a promotion elsewhere start, at least."""
+
+
+TRIES = 5
+"""Against others that apply the same at the same time."""
+
+
+def apply(client: SyncPrefectClient, ws: Workspace) -> tuple[DeployedAutomation, ...]:
+    """Create or update the automations of a workspace, whose deployments stand already."""
+    return tuple(_apply(client, one) for one in wanted(client, ws))
+
+
+def wanted(client: SyncPrefectClient, ws: Workspace) -> tuple[AutomationCore, ...]:
+    """The automations that a workspace should have."""
+    model, trigger = ws.config.model.name, ws.config.trigger
+    retrain = client.read_deployment_by_name(names.full("retrain", model)).id
+
+    def start(**parameters: Any) -> RunDeployment:
+        return RunDeployment(
+            source="selected",
+            deployment_id=retrain,
+            parameters={"inbox": True, **parameters},
+            job_variables=None,
+        )
+
+    return (
+        AutomationCore(
+            name=f"{model}: data arrived",
+            description="An event perdure.data.arrived starts a retraining.",
+            trigger=_on(model, {"perdure.data.arrived"}, trigger.debounce),
+            actions=[start(min_rows=trigger.min_rows)],
+        ),
+        AutomationCore(
+            name=f"{model}: the world changed",
+            description="Drift, or a fallen prequential metric, starts a retraining.",
+            trigger=_on(model, {"perdure.drift.detected", "perdure.metric.fell"}, CALM_S),
+            actions=[start()],
+        ),
+        AutomationCore(
+            name=f"{model}: promoted elsewhere",
+            description="A version that somebody else promoted starts a retraining.",
+            trigger=_on(model, {"perdure.model.promoted"}, CALM_S, {BY: f"!{OURSELVES}"}),
+            actions=[start()],
+        ),
+        AutomationCore(
+            name=f"{model}: zombie runs",
+            description=f"A run that says nothing for {SILENCE_S} s has crashed.",
+            trigger=_silence(model),
+            actions=[
+                ChangeFlowRunState(
+                    name=None,
+                    state=StateType.CRASHED,
+                    force=False,
+                    message=f"Nothing was heard of this run for {SILENCE_S} s: its process or "
+                    "its machine is gone. The next retraining goes on from what the registry "
+                    "holds.",
+                )
+            ],
+        ),
+    )
+
+
+def _on(
+    model: str, events: set[str], within: float, labels: dict[str, str | list[str]] | None = None
+) -> EventTrigger:
+    """Fires on the first event, and not again for `within` seconds."""
+    match = {"prefect.resource.id": names.resource(model), **(labels or {})}
+    return EventTrigger(
+        expect=events,
+        match=ResourceSpecification(match),
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(seconds=within),
+    )
+
+
+def _silence(model: str) -> EventTrigger:
+    """Fires for each of the model's runs that beat, and then neither beats nor ends."""
+    beat = "prefect.flow-run.heartbeat"
+    ends = {f"prefect.flow-run.{one}" for one in ("Completed", "Failed", "Cancelled", "Crashed")}
+    tag = {
+        "prefect.resource.role": "tag",
+        "prefect.resource.id": f"prefect.tag.{names.model_tag(model)}",
+    }
+    return EventTrigger(
+        after={beat},
+        expect={beat, *ends},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match_related=ResourceSpecification(dict(tag)),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=SILENCE_S),
+    )
+
+
+def _apply(client: SyncPrefectClient, one: AutomationCore) -> DeployedAutomation:
+    for _ in range(TRIES - 1):
+        try:
+            return _once(client, one)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != 404:
+                raise  # else somebody removed meanwhile what was doubled
+    return _once(client, one)
+
+
+def _once(client: SyncPrefectClient, one: AutomationCore) -> DeployedAutomation:
+    change: Applied = "unchanged"
+    found = _named(client, one.name)
+    if not found:
+        client.create_automation(one)
+        change = "created"
+        found = _named(client, one.name)
+    # Names are not unique in Prefect: of two that were made at once, everybody keeps the first.
+    for extra in found[1:]:
+        client.delete_automation(extra.id)
+    kept = found[0]
+    if _meaning(kept) != _meaning(one):
+        client.update_automation(kept.id, one.model_copy(update={"enabled": kept.enabled}))
+        change = "updated"
+    return DeployedAutomation(one.name, change, paused=not kept.enabled)
+
+
+def _named(client: SyncPrefectClient, name: str) -> list[Automation]:
+    return sorted(client.read_automations_by_name(name), key=lambda one: str(one.id))
+
+
+def _meaning(one: AutomationCore) -> dict[str, Any]:
+    """What an automation says, without what the server adds."""
+    told: dict[str, Any] = one.model_dump(
+        mode="json", include={"description", "trigger", "actions"}
+    )
+    trigger = {k: v for k, v in told["trigger"].items() if k not in ("id", "name")}
+    for key in ("after", "expect", "for_each"):
+        trigger[key] = sorted(trigger[key])
+    return {**told, "trigger": trigger}

@@ -1,0 +1,78 @@
+"""Events of Perdure's in Prefect: hints of when, never of what (promise 4)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from perdure.config import Workspace
+from perdure.errors import PerdureError
+from perdure.flows.service import api, names
+from perdure.records import to_json
+
+logger = logging.getLogger("perdure")
+
+EventName = Literal[
+    "perdure.data.arrived",
+    "perdure.model.promoted",
+    "perdure.model.refused",
+    "perdure.model.rolled-back",
+    "perdure.experience.held",
+    "perdure.run.crashed",
+    "perdure.drift.detected",
+    "perdure.metric.fell",
+]
+
+BY = "perdure.by"
+"""Label of an event's resource: whose doing it was. A promotion of Perdure's own starts nothing."""
+OURSELVES = "perdure"
+ELSEWHERE = "elsewhere"
+"""As `by` in the payload: Perdure only noticed it."""
+
+
+def resource(ws: Workspace, by: str = OURSELVES) -> dict[str, str]:
+    """The workspace's model as an event's resource."""
+    model = ws.config.model.name
+    return {
+        "prefect.resource.id": names.resource(model),
+        "prefect.resource.name": model,
+        "perdure.workspace": str(ws.root),
+        BY: by,
+    }
+
+
+def emit(
+    name: EventName,
+    ws: Workspace,
+    payload: Mapping[str, Any],
+    *,
+    id: UUID | None = None,  # noqa: A002 - an event's own word for it
+) -> bool:
+    """Send an event; where Prefect does not answer, say so in the log and go on.
+
+    Args:
+        name: The event.
+        ws: The workspace.
+        payload: Facts about it, which JSON can tell.
+        id: Prefect takes an event with a known id for the same one, and acts on it once.
+
+    Returns:
+        Whether Prefect has it.
+    """
+    event = {
+        "id": str(id or uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": name,
+        "resource": resource(ws, ELSEWHERE if payload.get("by") == ELSEWHERE else OURSELVES),
+        "payload": to_json(payload),
+    }
+    try:
+        with api.client(ws, retries=0) as client:
+            client.request("POST", "/events", json=[event]).raise_for_status()
+    except (PerdureError, OSError, RuntimeError, ValueError) as error:
+        logger.warning("Prefect was not told of %s: %s", name, str(error).splitlines()[0])
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""What a workspace's model is called in Prefect: deployments, tags, queues, events."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal
+
+Name = Literal["ingest", "retrain", "evaluate", "rollback", "promote"]
+NAMES: tuple[Name, ...] = ("ingest", "retrain", "evaluate", "rollback", "promote")
+"""The flows that are deployed."""
+
+Pool = Literal["cpu", "gpu"]
+TAG = "perdure"
+"""On every deployment of Perdure's, and so on their flow runs."""
+
+
+def slug(model: str) -> str:
+    """A model's name in lower-case letters, digits and dashes; no two models have the same."""
+    plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    if plain == model:
+        return plain
+    return f"{plain or 'model'}-{hashlib.sha256(model.encode()).hexdigest()[:6]}"
+
+
+def deployment(model: str) -> str:
+    """The name of a model's deployments: its own, unless Prefect allows no such name."""
+    return slug(model) if re.search("[/%&<>]", model) else model
+
+
+def full(name: Name, model: str) -> str:
+    """A deployment's full name, as in `retrain/weather`."""
+    return f"{name}/{deployment(model)}"
+
+
+def tags(model: str) -> list[str]:
+    """The tags of a model's deployments and their flow runs."""
+    return [TAG, model_tag(model)]
+
+
+def model_tag(model: str) -> str:
+    """The tag that tells one model's flow runs from those of others."""
+    return f"{TAG}:{model}"
+
+
+def queue(model: str) -> str:
+    """The work queue, in each pool, of a model's flow runs."""
+    return slug(model)
+
+
+def resource(model: str) -> str:
+    """The id of a model as an event's resource."""
+    return f"perdure.model.{slug(model)}"

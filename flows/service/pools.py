@@ -1,0 +1,44 @@
+"""The work pools that a workspace's deployments need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from perdure.flows.service.names import Pool
+
+DESCRIPTIONS: dict[Pool, str] = {
+    "cpu": "Machines without an accelerator: `perdure worker --pool cpu`.",
+    "gpu": "One worker for each GPU: `perdure worker --pool gpu`.",
+}
+
+
+def template() -> dict[str, Any]:
+    """Prefect's own base job template for processes."""
+    from prefect.workers.process import ProcessWorker
+
+    return ProcessWorker.get_default_base_job_template()
+
+
+def ensure(client: SyncPrefectClient, pool: Pool) -> None:
+    """Make the pool where it is missing. One that is there stays as it is, of any type.
+
+    So whoever wants Docker or Kubernetes makes the pool himself, with a template of deploy/.
+    """
+    try:
+        client.read_work_pool(pool)
+    except ObjectNotFound:
+        try:
+            client.create_work_pool(
+                WorkPoolCreate(
+                    name=pool,
+                    type="process",
+                    description=DESCRIPTIONS[pool],
+                    base_job_template=template(),
+                )
+            )
+        except ObjectAlreadyExists:  # somebody else, meanwhile
+            return

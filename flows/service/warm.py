@@ -1,0 +1,322 @@
+"""A process with everything imported that a retraining needs, of which flow runs are forks.
+
+Importing torch, Avalanche, MLflow and DVC takes ten seconds of a core, and is the same for every
+run. This process does it once. Whoever would start `python -m MODULE` starts `warm_client.py`
+instead, which hands over its environment, working directory, streams and arguments, waits for the
+fork to end, and ends likewise. Where nobody is warm, the client becomes `python -m MODULE`.
+
+    python -P -m perdure.flows.service.warm FOLDER [MODULE...]
+
+imports the modules, by default those of a retraining, and listens at `FOLDER/warm.sock` until its
+standard input ends; its forks end with it. It has one thread, and touches no accelerator, so that
+a fork may do what a new process may. Linux only: forking without exec is unsafe on macOS.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+SOCKET = "warm.sock"
+
+MODULES = (
+    "prefect.flow_engine",
+    "perdure.flows.retrain",
+    "perdure.flows.rollback",
+    "perdure.flows.promote",
+    "perdure.flows.evaluate",
+    "perdure.tasks.registry.changes",
+    "perdure.tasks.registry.versions",
+    "perdure.strategies.training.engine",
+    "perdure.strategies.export.graph",
+    *(f"perdure.strategies.{name}" for name in ("agem", "derpp", "gdumb", "gem", "icarl")),
+    "torch.export._trace",
+    "torch._inductor.ir",
+    "sklearn.metrics",
+    "mlflow.tracking.client",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "sqlalchemy.dialects.sqlite",
+    "dvc.repo",
+    "dvc.fs",
+    "dvc.scm",
+    "git",
+    "networkx",
+    "pandera.pandas",
+    "pandera.backends.pandas.builtin_checks",
+    "pyarrow.dataset",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+)
+"""What a retraining imports, and what of it takes long. One that is missing costs time, no more."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
+
+LONGEST = 2**20
+"""Bytes of a request, at most."""
+
+
+@dataclass
+class Request:
+    """A program to be run by a fork."""
+
+    module: str
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    streams: list[int]
+    """Descriptors of standard input, output and error."""
+
+    def run(self) -> NoReturn:
+        """Become that program: in a fork, and only once."""
+        for number, stream in enumerate(self.streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        _as_if_new()
+        sys.argv = [self.module, *self.arguments]
+        code: object = 0
+        try:
+            runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:  # noqa: BLE001 - as the interpreter does
+            traceback.print_exc()
+            code = 1
+        if isinstance(code, str):
+            print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        _end(code if isinstance(code, int) else int(code is not None))
+
+
+def _end(code: int) -> NoReturn:
+    """End as forks of `multiprocessing` do: all that was registered is done, nothing taken apart.
+
+    That would take half a second, and touch the pages that the forks share.
+    """
+    # Not public; `multiprocessing` calls them likewise.
+    vars(threading)["_shutdown"]()
+    vars(atexit)["_run_exitfuncs"]()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _as_if_new() -> None:
+    """Undo what makes a fork different from a process that was started by itself."""
+    import numpy as np
+    from prefect.context import refresh_global_settings_context
+
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    np.random.seed()  # else every fork would draw the same numbers
+    refresh_global_settings_context()  # they are read from the environment
+
+
+@dataclass
+class Server:
+    """Takes requests, forks, and tells each client how its fork ended."""
+
+    listener: socket.socket
+    runs: dict[int, socket.socket] = field(default_factory=dict)
+    """Clients by the process id of their fork."""
+
+    def serve(self) -> Request | None:
+        """Serve until standard input ends.
+
+        Returns:
+            None, in this process; in a fork what it is to run.
+        """
+        woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            for source in (0, woken, self.listener):
+                selector.register(source, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    ready = key.fileobj
+                    if ready == 0:
+                        if not os.read(0, 1024):
+                            return None
+                    elif ready == woken:
+                        os.read(woken, 1024)
+                        self._reap(selector)
+                    elif ready is self.listener:
+                        request = self._accept(selector)
+                        if request is not None:
+                            signal.set_wakeup_fd(-1)
+                            self._leave(woken, wakes)
+                            return request
+                    elif isinstance(ready, socket.socket):
+                        self._heard(selector, ready)
+
+    def _accept(self, selector: selectors.BaseSelector) -> Request | None:
+        """Fork for a client. A request in the fork, None in this process."""
+        client, _ = self.listener.accept()
+        try:
+            request = _received(client)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"refused a request: {error}", file=sys.stderr)  # noqa: T201 - its log
+            client.close()
+            return None
+        me = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _end_with(me)
+            client.close()
+            return request
+        for stream in request.streams:
+            os.close(stream)
+        self.runs[pid] = client
+        selector.register(client, selectors.EVENT_READ)
+        return None
+
+    def _heard(self, selector: selectors.BaseSelector, client: socket.socket) -> None:
+        """A client passes signals on, one byte each; at its end its fork is killed."""
+        pid = next(pid for pid, one in self.runs.items() if one is client)
+        try:
+            said = client.recv(64)
+        except OSError:
+            said = b""
+        for number in said or (signal.SIGKILL,):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if not said:
+            selector.unregister(client)
+
+    def _reap(self, selector: selectors.BaseSelector) -> None:
+        for pid, status in _ended():
+            client = self.runs.pop(pid, None)
+            if client is None:
+                continue
+            with contextlib.suppress(OSError):
+                client.send(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+            with contextlib.suppress(KeyError):
+                selector.unregister(client)
+            client.close()
+
+    def _leave(self, *descriptors: int) -> None:
+        """In a fork: let go of what is the server's."""
+        self.listener.close()
+        for client in self.runs.values():
+            client.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def end(self) -> None:
+        """Kill the forks."""
+        for pid in self.runs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this fork when its parent dies, however that dies."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it has died already
+        os._exit(1)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
+
+
+def _received(client: socket.socket) -> Request:
+    client.settimeout(5.0)
+    text, streams, _, _ = socket.recv_fds(client, LONGEST, 3)
+    while not text.endswith(b"\n"):
+        more = client.recv(LONGEST)
+        if not more or len(text) > LONGEST:
+            raise ValueError("it ends early, or is too long")
+        text += more
+    client.settimeout(None)
+    said: dict[str, Any] = json.loads(text)
+    if len(streams) != 3:
+        raise ValueError("it came without standard streams")
+    return Request(
+        module=str(said["module"]),
+        arguments=[str(one) for one in said["arguments"]],
+        environment={str(k): str(v) for k, v in said["environment"].items()},
+        folder=str(said["folder"]),
+        streams=streams,
+    )
+
+
+def listen(folder: Path) -> socket.socket:
+    """The socket of a folder, for this account alone; one that a killed process left is replaced.
+
+    Its address may be longer than the 107 bytes that a socket's may be, so it is named by way of
+    the folder's descriptor.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
+    finally:
+        os.umask(before)
+        os.close(descriptor)
+    listener.listen()
+    return listener
+
+
+def main() -> None:
+    """Import everything, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the supervisor
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder, *modules = sys.argv[1:]
+    for module in modules or MODULES:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            print(f"not warm: {error}", file=sys.stderr)  # noqa: T201 - its log
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page that it looks at
+    server = Server(listen(Path(folder)))
+    me = os.getpid()
+    request = None
+    try:
+        request = server.serve()
+    finally:
+        if os.getpid() == me:
+            server.end()
+            (Path(folder) / SOCKET).unlink(missing_ok=True)
+            gc.unfreeze()  # or else native extensions report at the end what was not freed
+    if request is not None:
+        request.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The watcher of a workspace: tells Prefect of new data, and sees to it that it is learned.
+
+    python -P -m perdure.flows.service.watch
+
+Watches the workspace that `PERDURE_WORKSPACE` names, with the server that `PREFECT_API_URL` names,
+until its standard input ends. Each of its parts goes on when another fails, and when Prefect or
+MLflow is away.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from perdure.config import Workspace
+from perdure.errors import PerdureError
+from perdure.flows.service import arrivals, sources
+from perdure.flows.service.loops import Loop, Settings
+from perdure.flows.service.reconcile import GRACE_S, IngestHere, Reconciler, Start
+from perdure.flows.workspace import root_of
+
+logger = logging.getLogger("perdure")
+
+TICK_S = 15.0
+"""How often it is seen to that nothing was missed."""
+SOON_S = 5.0
+"""The same while something waits."""
+HERALD = "perdure.flows.service.herald"
+
+
+class Watcher:
+    """All parts, each a thread of its own.
+
+    Args:
+        root: The workspace.
+
+    Raises:
+        PerdureError: Its configuration cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._settings = Settings(root)
+        self._arrivals = arrivals.Arrivals(self._settings.get, self._tell)
+        self._reconciler = Reconciler()
+        self._folders: dict[str, Loop] = {}
+        self._looking = Loop("The inbox", self._arrivals.look, rest_s=0.2)
+        self._reconciling = Loop("The reconciliation", self._reconciling_step())
+        self._loops = [
+            self._looking,
+            Loop("Listening to the inbox", self._listen),
+            Loop("The list of folders", self._follow),
+            self._reconciling,
+            Loop("Ending zombies", self._sweeping_step()),
+            Loop("The herald", self._herald_step()),
+        ]
+
+    def start(self) -> None:
+        """Start watching."""
+        sources.clear(self._settings.get())
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self, wait_s: float = 3.0) -> None:
+        """Stop watching; what does not answer is left behind."""
+        deadline = time.monotonic() + wait_s
+        every = [*self._loops, *self._folders.values()]
+        for loop in every:
+            loop.stop()
+        for loop in every:
+            loop.join(max(0.0, deadline - time.monotonic()))
+
+    def _listen(self) -> float:
+        arrivals.listen(self._settings.get, self._looking.wake, self._loops[1].stopped)
+        return 0.0
+
+    def _tell(self, files: int) -> None:
+        """Send the event; its automation starts the run, and if not, the reconciliation."""
+        from perdure.flows.service import events
+
+        ws = self._settings.get()
+        logger.info("%d new in the inbox.", files)
+        events.emit("perdure.data.arrived", ws, {"files": files, "source": "inbox"})
+        self._reconciling.wake()
+
+    def _follow(self) -> float:
+        """One loop for each folder that is configured: one that hangs holds up no other."""
+        urls = set(self._settings.get().config.trigger.folders)
+        for url in self._folders.keys() - urls:
+            self._folders.pop(url).stop()
+        for url in urls - self._folders.keys():
+            folder = sources.FolderElsewhere(self._settings.get, url)
+            loop = self._folders[url] = Loop(folder.shown, folder.poll)
+            loop.start()
+        return SOON_S
+
+    def _reconciling_step(self) -> Callable[[], float]:
+        from perdure.flows.service.facts import Pending, is_held
+
+        pending = Pending()
+
+        def step() -> float:
+            ws = self._settings.get()
+            if is_held(ws, "model"):  # the registry is about to change, or being made
+                return SOON_S
+            return self._reconcile(ws, pending.read(ws))
+
+        return step
+
+    def _reconcile(self, ws: Workspace, pending: tuple[dict[str, int | None], float]) -> float:
+        """Start what does not come by itself."""
+        inbox = self._arrivals.waiting
+        if not inbox.files and not pending[0]:
+            return TICK_S
+        from perdure.flows.service import api, facts
+
+        with api.client(ws, retries=0) as client:
+            now = time.monotonic()
+            found, deployment = facts.gather(ws, client, inbox, pending, now)
+            decision = self._reconciler.decide(found)
+            if isinstance(decision, Start) and deployment is not None:
+                run = client.create_flow_run_from_deployment(
+                    deployment,
+                    parameters={"inbox": True, "min_rows": decision.min_rows},
+                    idempotency_key=decision.key,
+                )
+                logger.info("Started %s: %s.", run.name, decision.why)
+        if isinstance(decision, IngestHere):
+            logger.info("Ingesting: %s.", decision.why)
+            _ingest(ws, self._reconciling.stopped)
+        waited = SOON_S if inbox.told is None else inbox.told + GRACE_S - now
+        return min(SOON_S, waited + 0.1) if waited > 0 else SOON_S
+
+    def _sweeping_step(self) -> Callable[[], float]:
+        from perdure.flows.service.housekeeping import Housekeeping
+
+        housekeeping = Housekeeping()
+
+        def step() -> float:
+            from perdure.flows.service import api
+
+            ws = self._settings.get()
+            with api.client(ws, retries=0) as client:
+                if housekeeping.sweep(ws, client):
+                    self._reconciling.wake()
+            return TICK_S
+
+        return step
+
+    def _herald_step(self) -> Callable[[], float]:
+        def step() -> float:
+            if importlib.util.find_spec(HERALD) is not None:
+                importlib.import_module(HERALD).tell(self._settings.get())
+            return TICK_S
+
+        return step
+
+
+def _ingest(ws: Workspace, stopped: threading.Event) -> None:
+    """`perdure ingest` in a process of its own, for its memory."""
+    command = [sys.executable, "-P", "-m", "perdure", "ingest", "--workspace", str(ws.root)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        if stopped.wait(0.2):
+            process.terminate()
+            process.wait()
+    if process.returncode:
+        logger.warning("`perdure ingest` ended with %d.", process.returncode)
+
+
+def main() -> None:
+    """Watch until standard input ends, or somebody ends the process."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    for name in ("httpx", "watchfiles"):  # they name every request, every change
+        logging.getLogger(name).setLevel(logging.WARNING)
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    threading.Thread(target=_end_with_input, args=(stop,), daemon=True).start()
+    watcher = _opened(root_of("."), stop)
+    if watcher is not None:
+        watcher.start()
+        logger.info("Watching %s.", root_of("."))
+        stop.wait()
+        watcher.stop()
+
+
+def _opened(root: Path, stop: threading.Event) -> Watcher | None:
+    """The watcher, once the configuration can be read; None: it was stopped before."""
+    said = ""
+    while not stop.is_set():
+        try:
+            return Watcher(root)
+        except PerdureError as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("Waiting until the configuration is mended. %s", error)
+            stop.wait(SOON_S)
+    return None
+
+
+def _end_with_input(stop: threading.Event) -> None:
+    """The kernel closes the pipe when the parent ends, also by SIGKILL."""
+    while os.read(0, 1024):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""A worker of a workspace: takes its model's flow runs from a pool, each into a process.
+
+The program `python -P -m perdure.flows.service.worker --pool POOL`, in an environment that
+names the workspace (`PERDURE_WORKSPACE`) and Prefect's API, works until its standard input
+ends or it gets SIGTERM, and then takes its flow runs with it within 10 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from perdure.config import Workspace, read
+from perdure.flows.service import gpus, job, names
+from perdure.flows.service.names import Pool
+from perdure.flows.workspace import WORKSPACE, root_of
+
+if TYPE_CHECKING:
+    from perdure.flows.service.process_worker import Worker
+
+logger = logging.getLogger("perdure")
+
+LIMITS: dict[Pool, int] = {"cpu": 3, "gpu": 1}
+"""Flow runs of one worker at a time.
+
+A rollback must not wait for a retraining: each takes the model's lock, and says who holds it.
+"""
+
+ENVIRONMENT = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    # None before their time: they would only wait in a process that has imported everything.
+    "PREFECT_WORKER_PREFETCH_SECONDS": "0",
+    "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # Nothing of a flow run is kept as a pickle (promise 7).
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",
+}
+"""Of a worker, and so of its flow runs; what the user has set stays as it is."""
+
+GOODBYE_S = 7.0
+"""How long flow runs may take to end before they are killed."""
+
+STOP_S = 1.5
+"""How long Prefect's worker may take after that to say that it is gone."""
+
+
+def environment(
+    ws: Workspace, inherited: Mapping[str, str], gpu: str | None = None
+) -> dict[str, str]:
+    """The environment of a worker's process.
+
+    Args:
+        ws: Its workspace.
+        inherited: The environment to start from.
+        gpu: The one GPU that its runs see, as `CUDA_VISIBLE_DEVICES` names it.
+    """
+    here = str(Path(sys.executable).parent)
+    path = inherited.get("PATH", os.defpath)
+    wanted = {**ENVIRONMENT, **inherited, WORKSPACE: str(ws.root)}
+    if path.split(os.pathsep)[0] != here:
+        path = os.pathsep.join([here, path])
+    wanted["PATH"] = path
+    if gpu is not None:
+        wanted["CUDA_VISIBLE_DEVICES"] = gpu
+        wanted.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return wanted
+
+
+def command(pool: Pool, gpu: str | None = None, per_gpu: int = 1) -> list[str]:
+    """The program of one worker."""
+    options = [] if gpu is None else ["--gpu", gpu, "--per-gpu", str(per_gpu)]
+    program = [sys.executable, "-P", "-m", "perdure.flows.service.worker"]
+    return [*program, "--pool", pool, *options]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program of one worker; for the pool `gpu` without `--gpu`, of one for each GPU."""
+    parser = argparse.ArgumentParser(prog="perdure.flows.service.worker")
+    parser.add_argument("--pool", choices=get_args(Pool), required=True)
+    parser.add_argument("--gpu")
+    parser.add_argument("--per-gpu", type=int, default=1)
+    given = parser.parse_args(arguments)
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    ws = read(root_of("."))
+    if given.pool == "gpu" and given.gpu is None:
+        from perdure.flows.service import workers
+
+        workers.run(ws, "gpu", None, given.per_gpu, with_stdin=True)
+        return
+    os.environ.update(environment(ws, os.environ, given.gpu))  # before Prefect reads it
+    with suppress(PermissionError):  # it leads its group already
+        os.setsid()  # its flow runs are told apart from everybody else's processes
+    os.environ[job.WORKER] = str(os.getpid())
+    name = f"{names.slug(ws.config.model.name)} {given.pool} {socket.gethostname()} {os.getpid()}"
+    with gpus.hold(given.gpu, given.per_gpu):
+        asyncio.run(_until_ended(ws, given.pool, name))
+
+
+async def _until_ended(ws: Workspace, pool: Pool, name: str) -> None:
+    from perdure.flows.service.process_worker import Worker  # Prefect, now that all is set
+
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    threading.Thread(target=_at_end_of_stdin, args=(loop, ended), daemon=True).start()
+    worker = Worker(
+        work_pool_name=pool,
+        work_queues=[names.queue(ws.config.model.name)],
+        name=name,
+        limit=LIMITS[pool],
+    )
+    working = asyncio.create_task(worker.start(printer=lambda text: logger.info("%s", text)))
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        waiting.cancel()
+        working.result()  # it does not end by itself: says why
+    worker.leaving = True
+    await _see_off(worker)
+    working.cancel()
+    await asyncio.wait({working}, timeout=STOP_S)
+
+
+async def _see_off(worker: Worker) -> None:
+    """Ask this worker's flow runs to end; what does not is killed, and this process with it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + GOODBYE_S
+    os.killpg(0, signal.SIGTERM)  # to ourselves it says nothing new
+    while worker.running:
+        if loop.time() > deadline:
+            logger.warning("%d flow runs did not end in %g s; killed.", worker.running, GOODBYE_S)
+            os.killpg(0, signal.SIGKILL)
+        await asyncio.sleep(0.05)
+
+
+def _at_end_of_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """The kernel closes the pipe when the parent ends, also by SIGKILL."""
+    with suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    with suppress(RuntimeError):  # it is ending already
+        loop.call_soon_threadsafe(ended.set)
+
+
+if __name__ == "__main__":
+    main()

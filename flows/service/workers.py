@@ -1,0 +1,167 @@
+"""The workers of one machine: one for its CPU, or one for each of its GPUs, kept going."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from perdure.config import Workspace
+from perdure.errors import UsageError
+from perdure.flows.service import gpus, worker
+from perdure.flows.service.names import Pool
+from perdure.flows.workspace import open_workspace
+
+logger = logging.getLogger("perdure")
+
+STOP_S = 9.5
+"""How long the workers may take to end, with their flow runs."""
+
+LOOK_S = 0.5
+"""How often it is looked whether a worker has ended."""
+
+LONGEST_PAUSE_S = 60.0
+"""Between two starts of a worker that ends again and again."""
+
+LIVED_S = 60.0
+"""A worker that lived so long is started again at once."""
+
+
+@dataclass
+class Kept:
+    """One worker's process, and when it is started again."""
+
+    command: list[str]
+    environment: dict[str, str]
+    label: str
+    process: subprocess.Popen[bytes] | None = None
+    pause_s: float = 1.0
+    start_at: float = 0.0
+    started: float = 0.0
+
+    def tend(self) -> None:
+        """Start the worker where it does not run and its pause is over."""
+        now = time.monotonic()
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self.process = None
+            self.pause_s = (
+                1.0 if now - self.started > LIVED_S else min(2 * self.pause_s, LONGEST_PAUSE_S)
+            )
+            self.start_at = now + self.pause_s
+            logger.warning(
+                "%s ended with %d; started again in %g s.", self.label, code, self.pause_s
+            )
+        if self.process is None and now >= self.start_at:
+            self.started = now
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdin=subprocess.PIPE, start_new_session=True
+            )
+
+    def end(self) -> None:
+        """Ask it to end."""
+        if self.process is not None:
+            with suppress(OSError):
+                self.process.send_signal(signal.SIGTERM)
+
+    def see_off(self, deadline: float) -> None:
+        """Wait until it is gone; kill it, and what it started, at the deadline."""
+        if self.process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=max(deadline - time.monotonic(), 0.0))
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+def work(workspace: str, pool: Pool, chosen: str | None, per_gpu: int) -> None:
+    """`perdure worker`: keep this machine's workers going until Ctrl-C.
+
+    Raises:
+        UsageError: No GPU is visible; there is no Prefect server; or `--gpus` without `gpu`.
+    """
+    if pool == "cpu" and (chosen is not None or per_gpu != 1):
+        raise UsageError("--gpus and --per-gpu belong to the pool gpu", hint="--pool gpu")
+    run(open_workspace(workspace), pool, chosen, per_gpu)
+
+
+def plan(ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int) -> list[Kept]:
+    """The workers to keep.
+
+    Args:
+        ws: Their workspace.
+        pool: Where they take flow runs from.
+        chosen: The GPUs, separated by commas; None: all that are visible.
+        per_gpu: Workers on each GPU.
+
+    Raises:
+        UsageError: A GPU is needed, and none is visible; or there is no Prefect server.
+    """
+    inherited = dict(os.environ)
+    if "PREFECT_API_URL" not in inherited:
+        from perdure.flows.service import api  # Prefect, which this process else does without
+
+        inherited["PREFECT_API_URL"] = api.address(ws)
+    if pool == "cpu":
+        return [Kept(worker.command("cpu"), worker.environment(ws, inherited), "The worker")]
+    return [
+        Kept(
+            worker.command("gpu", gpu, per_gpu),
+            worker.environment(ws, inherited, gpu),
+            f"The worker on GPU {gpu}",
+        )
+        for gpu in gpus.visible(chosen, os.environ)
+        for _ in range(per_gpu)
+    ]
+
+
+def run(
+    ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int, *, with_stdin: bool = False
+) -> None:
+    """Keep the workers going until SIGTERM or SIGINT.
+
+    Args:
+        ws: Their workspace.
+        pool: Where they take flow runs from.
+        chosen: The GPUs, separated by commas; None: all that are visible.
+        per_gpu: Workers on each GPU.
+        with_stdin: End too when standard input ends.
+
+    Raises:
+        UsageError: A GPU is needed, and none is visible.
+    """
+    kept = plan(ws, pool, chosen, per_gpu)
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    if with_stdin:
+        threading.Thread(target=_until_stdin_ends, daemon=True).start()
+    try:
+        while not ended.is_set():
+            for one in kept:
+                one.tend()
+            ended.wait(LOOK_S)
+    finally:
+        deadline = time.monotonic() + STOP_S
+        for one in kept:
+            one.end()
+        for one in kept:
+            one.see_off(deadline)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _until_stdin_ends() -> None:
+    with suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,57 @@
+"""The commands that keep a workspace safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perdure.cli import console
+from perdure.cli.options import AsJson, Where, example, root
+from perdure.cli.render import safekeeping as render
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to Perdure's."""
+    app.command(epilog=example("perdure backup /mnt/backups/weather --keep 14"))(backup)
+    app.command(epilog=example("perdure restore /mnt/backups/weather weather"))(restore)
+
+
+def backup(
+    place: Annotated[
+        Path, typer.Argument(metavar="PLACE", help="A folder of backups, on another disk.")
+    ],
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", metavar="N", min=1, help="Remove all but the newest N backups."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Copy everything anew; link nothing of the backup before."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Write everything that cannot be fetched again to PLACE, also while things run."""
+    from perdure.flows.backup import backup as flow
+
+    result = flow(root(workspace), place, keep, full)
+    console.emit_json(result) if json else render.backed_up(result)
+
+
+def restore(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="BACKUP", help="A backup, or a folder of them: then the newest."),
+    ],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="An empty or new folder, of any name.")
+    ],
+    json: AsJson = False,
+) -> None:
+    """Check BACKUP file by file, and make a workspace of it in DIR that goes on from there."""
+    from perdure.flows.restore import restore as flow
+
+    result = flow(source, directory)
+    console.emit_json(result) if json else render.restored(result)

@@ -1,0 +1,84 @@
+"""What the user has configured elsewhere, and is used instead of a part of our own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from perdure.errors import ConfigError
+
+ASK = "from prefect.settings import get_current_settings as now; print(now().api.url or '')"
+
+
+def prefect_api(root: Path) -> str | None:
+    """The API of Prefect that the user has configured; None: none.
+
+    Prefect itself is asked, in a process of its own (2 s), where any of its files could say so.
+
+    Args:
+        root: The working directory of the parts.
+
+    Raises:
+        ConfigError: Prefect cannot read its settings.
+    """
+    if (url := os.environ.get("PREFECT_API_URL", "").strip()) != "":
+        return url
+    if not any(_may_say(path) for path in _files(root)):
+        return None
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", ASK],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode != 0:
+        last = (told.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConfigError("Prefect's settings", [last], hint="prefect config view")
+    return told.stdout.strip() or None
+
+
+def _files(root: Path) -> list[Path]:
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    profiles = os.environ.get("PREFECT_PROFILES_PATH")
+    return [
+        Path(profiles).expanduser() if profiles else home / "profiles.toml",
+        *(root / name for name in ("prefect.toml", "pyproject.toml", ".env")),
+    ]
+
+
+def _may_say(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").lower()
+    except OSError:
+        return False
+    return "prefect_api_url" in text or "prefect.api" in text or (path.stem == "prefect")
+
+
+def prefect_page(api: str) -> str | None:
+    """Where people look, if it follows from the API's address, as it does for Prefect's server."""
+    return shown(api).rstrip("/").removesuffix("/api") if _is_server(api) else None
+
+
+def _is_server(api: str) -> bool:
+    return urlsplit(api).path.rstrip("/") == "/api"
+
+
+def mlflow(uri: str) -> str | None:
+    """The address of an MLflow server; None: the workspace's own database, which has none."""
+    if uri.startswith(("http://", "https://")):
+        return shown(uri)
+    return uri if uri.startswith("databricks") else None
+
+
+def shown(url: str) -> str:
+    """An address without what is secret in it."""
+    parts = urlsplit(url)
+    if parts.password is None and parts.username is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host).geturl()

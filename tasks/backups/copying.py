@@ -1,0 +1,141 @@
+"""Copy files into a backup: what the backup before it has already is linked, not copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 2**20
+
+
+class Copier:
+    """Copies files into a folder that is to become a backup.
+
+    A file that the backup before has under the same name, of the same size and time of change,
+    is a hard link to that one, where the disk can. Files of a backup are never written to again.
+
+    Args:
+        target: The folder.
+        before: The backup before; None: there is none, or nothing is to be linked.
+        sums: The digests in that one's manifest.
+    """
+
+    def __init__(self, target: Path, before: Path | None, sums: Mapping[str, str]) -> None:
+        self.target = target
+        self.before = before
+        self._known = sums
+        self.sums: dict[str, str] = {}
+        """The sha256 of every file so far, by name."""
+        self.copied: set[str] = set()
+        """Names of the files that were read."""
+        self.size = 0
+        """Bytes of the files that were copied."""
+
+    def file(self, source: Path, name: str, whole: Callable[[Path], bool] | None = None) -> bool:
+        """Copy one file.
+
+        Args:
+            source: A regular file, which is not followed where it is a link.
+            name: Its name in the backup, parts separated by `/`.
+            whole: Says of the copy whether it is what it should be; else it is left out.
+
+        Returns:
+            Whether it is in the backup now; not, where it is gone, changing or not `whole`.
+
+        Raises:
+            OSError: It cannot be read, or the backup cannot be written.
+        """
+        path = self.target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        except FileNotFoundError:
+            return False
+        with file:
+            facts = os.fstat(file.fileno())
+            if self._linked(name, facts):
+                return True
+            digest = _copied(file, path)
+            after = os.fstat(file.fileno())
+        changing = (facts.st_size, facts.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        if changing or (whole is not None and not whole(path)):
+            path.unlink()
+            return False
+        os.utime(path, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        self._add(name, digest)
+        self.copied.add(name)
+        self.size += facts.st_size
+        return True
+
+    def tree(self, source: Path, name: str) -> None:
+        """Copy every regular file below a folder; what is gone meanwhile is left out.
+
+        Raises:
+            OSError: As `file`.
+        """
+        for path, below in files(source):
+            self.file(path, f"{name}/{below}")
+
+    def again(self, name: str) -> bool:
+        """Take a file of the backup before as it is; False: it has none of this name."""
+        return self.before is not None and self._take(name)
+
+    def wrote(self, name: str) -> None:
+        """Note a file that somebody else wrote into the folder."""
+        path = self.target / name
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            self._add(name, hashlib.file_digest(file, "sha256").hexdigest())
+        self.copied.add(name)
+        self.size += path.stat().st_size
+
+    def _linked(self, name: str, facts: os.stat_result) -> bool:
+        if self.before is None:
+            return False
+        try:
+            old = (self.before / name).stat(follow_symlinks=False)
+        except OSError:
+            return False
+        if (old.st_size, old.st_mtime_ns) != (facts.st_size, facts.st_mtime_ns):
+            return False
+        return self._take(name)
+
+    def _take(self, name: str) -> bool:
+        if self.before is None or name not in self._known:
+            return False
+        try:
+            (self.target / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.target / name).hardlink_to(self.before / name)
+        except OSError:  # a disk without hard links, or with too many of this file
+            return False
+        self._add(name, self._known[name])
+        return True
+
+    def _add(self, name: str, digest: str) -> None:
+        self.sums[name] = digest
+
+
+def files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every regular file below a folder, with its name from there; in order."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place) / name
+            with suppress(FileNotFoundError):
+                if not path.is_symlink() and path.is_file():
+                    yield path, path.relative_to(folder).as_posix()
+
+
+def _copied(source: BinaryIO, target: Path) -> str:
+    digest = hashlib.sha256()
+    with target.open("xb") as file:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""A copy of the default DVC remote: files named after their md5, which never change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from perdure.config import Workspace
+from perdure.errors import Fault
+from perdure.tasks.data_versions.client import quietly, use
+from perdure.tasks.data_versions.pointer import revision_in
+
+OBJECTS = Path("files") / "md5"
+
+
+def elsewhere(ws: Workspace) -> str | None:
+    """The address of the DVC remote where it is not a folder in the workspace."""
+    with quietly():
+        remote = use(ws.root, lambda repo: repo.cloud.get_remote())
+    if remote.fs.protocol == "local" and Path(remote.path).is_relative_to(ws.root):
+        return None
+    return str(remote.config.get("url") or remote.path)
+
+
+def store(ws: Workspace) -> Path:
+    """The folder in the workspace that is the default remote."""
+    with quietly():
+        remote = use(ws.root, lambda repo: repo.cloud.get_remote())
+    return Path(str(remote.path))
+
+
+def cache(ws: Workspace) -> Path:
+    """DVC's cache, which has the same objects."""
+    return ws.root / ".dvc" / "cache"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an object's content is what its name says; while DVC writes one it is not."""
+    name = (path.parent.name + path.name).removesuffix(".dir")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest() == name
+
+
+def objects_of(pointer: str, folder: Path) -> Iterator[str]:
+    """The objects that a `data.dvc` needs, as names below `folder`, the listing first.
+
+    Args:
+        pointer: The content of `data.dvc`.
+        folder: Objects, with the listing among them once that was given.
+
+    Raises:
+        Fault: The pointer or the listing cannot be read.
+    """
+    revision = revision_in(pointer)
+    if revision is None:
+        raise Fault("data.dvc, as git has it, cannot be read", hint="perdure doctor")
+    listing = _name(revision)
+    yield listing
+    try:
+        names = [str(entry["md5"]) for entry in json.loads((folder / listing).read_bytes())]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise Fault(f"the listing of the data cannot be read: {error}", hint="dvc push") from error
+    yield from map(_name, names)
+
+
+def _name(digest: str) -> str:
+    return (OBJECTS / digest[:2] / digest[2:]).as_posix()

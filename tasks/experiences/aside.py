@@ -1,0 +1,141 @@
+"""What lies in the data folder and is recorded nowhere yet steps aside while others' data comes.
+
+It lies in `.perdure/aside` meanwhile, and comes back with numbers after theirs. Cut short in
+between, both halves can be done again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from perdure.config import Workspace
+from perdure.errors import Corrupt
+from perdure.records import Experience
+from perdure.tasks.experiences import folder, quarantine
+from perdure.tasks.experiences.files import sync
+from perdure.tasks.experiences.marker import begin, unfinished
+
+_PARTIAL = re.compile(r"\.[A-Za-z0-9_-]{16,}\.tmp$")
+"""What DVC leaves of a file that it was fetching when it was killed."""
+
+
+def set_aside(ws: Workspace, recorded: Collection[str] | None) -> None:
+    """Take out of the data folder what is not recorded.
+
+    Args:
+        ws: The workspace.
+        recorded: The recorded files, relative to the data folder. None: nobody knows; all of
+            them step aside, and those that come with the data are dropped again.
+    """
+    known = frozenset(recorded or ())
+    for name in list(_unrecorded(ws.data, known)):
+        target = _aside(ws) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():  # from an earlier time that was cut short
+            shutil.rmtree(target)
+        (ws.data / name).replace(target)
+        sync(target.parent)
+
+
+def bring_back(ws: Workspace) -> dict[str, str]:
+    """Put back what stepped aside: content that is recorded by now is dropped.
+
+    What comes back counts as being added, under a new number.
+
+    Returns:
+        What each experience that stepped aside is called now.
+
+    Raises:
+        Corrupt: One of them cannot be read.
+    """
+    place = _aside(ws)
+    if not place.exists():
+        return {}
+    renamed, added = _plan(ws, sorted((place / ws.experiences.name).glob("*")))
+    refused = sorted((place / ws.quarantine.name).glob("*"))
+    if added or refused or unfinished(ws) is not None:
+        before = [
+            id_ for id_ in unfinished(ws) or () if (ws.experiences / f"{id_}.parquet").exists()
+        ]
+        begin(ws, tuple(dict.fromkeys([*before, *(path.stem for path in added.values())])))
+    for file, target in added.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+        sync(target.parent)
+    for one in refused:
+        quarantine.put_back(ws, one)
+    _put_back_others(ws, place)
+    shutil.rmtree(place)
+    return renamed
+
+
+def _plan(ws: Workspace, files: list[Path]) -> tuple[dict[str, str], dict[Path, Path]]:
+    """The new names of experiences, and where their files go."""
+    known = list(folder.list_experiences(ws))
+    renamed: dict[str, str] = {}
+    added: dict[Path, Path] = {}
+    for file in files:
+        if (ws.experiences / file.name).exists():  # the name says number and content
+            renamed[file.stem] = file.stem
+            continue
+        if _PARTIAL.search(file.name):
+            continue
+        one = _read(file)
+        same = folder.find(known, one.sha256)
+        if same is None:
+            number = folder.next_number(known)
+            id_ = folder.experience_id(number, one.sha256)
+            target = ws.experiences / f"{id_}.parquet"
+            same = Experience(id_, number, one.sha256, one.rows, one.source, target)
+            known.append(same)
+            added[file] = target
+        renamed[one.id] = same.id
+    return renamed, added
+
+
+def _read(file: Path) -> Experience:
+    try:
+        return folder.of_file(file)
+    except Corrupt as error:
+        raise Corrupt(error.message, hint=f"rm {file}, then ingest where it came from") from error
+
+
+def _put_back_others(ws: Workspace, place: Path) -> None:
+    """Files that somebody else has put into the folder."""
+    ours = (place / ws.experiences.name, place / ws.quarantine.name)
+    for file in sorted(path for path in place.rglob("*") if path.is_file() or path.is_symlink()):
+        if any(one in file.parents for one in ours) or _PARTIAL.search(file.name):
+            continue
+        target = wanted = ws.data / file.relative_to(place)
+        number = 1
+        while target.exists():
+            if not target.is_dir() and target.read_bytes() == file.read_bytes():
+                break
+            number += 1
+            target = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+
+
+def _unrecorded(data: Path, known: frozenset[str]) -> Iterator[str]:
+    """Files that are not recorded, and whole folders of the quarantine of which none is."""
+    folders = {"/".join(name.split("/")[:2]) for name in known}
+    whole: set[str] = set()
+    for path in sorted(data.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        name = path.relative_to(data).as_posix()
+        above = "/".join(name.split("/")[:2])
+        if name.startswith("quarantine/") and above != name and above not in folders:
+            if above not in whole:
+                yield above
+            whole.add(above)
+        elif name not in known:
+            yield name
+
+
+def _aside(ws: Workspace) -> Path:
+    return ws.state / "aside"

@@ -1,0 +1,45 @@
+"""Git, through its command line: a repository, commits of just our own files, and its remote."""
+
+from perdure.tasks.git.command import LOCK_RETRIES_S
+from perdure.tasks.git.remote import (
+    Branch,
+    branch,
+    fast_forward,
+    fetch,
+    proposed,
+    push,
+    relation,
+    theirs,
+)
+from perdure.tasks.git.repository import (
+    at,
+    commit,
+    ensure_repository,
+    head,
+    is_dirty,
+    last_commit_of,
+    restore,
+    top,
+    version,
+)
+
+__all__ = [
+    "LOCK_RETRIES_S",
+    "Branch",
+    "at",
+    "branch",
+    "commit",
+    "ensure_repository",
+    "fast_forward",
+    "fetch",
+    "head",
+    "is_dirty",
+    "last_commit_of",
+    "proposed",
+    "push",
+    "relation",
+    "restore",
+    "theirs",
+    "top",
+    "version",
+]

@@ -1,0 +1,100 @@
+"""A repository as one file, and what is not committed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from perdure.errors import Fault
+from perdure.tasks.git.command import git, run
+
+HEADS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
+
+def refs(root: Path) -> str:
+    """What the branches, the tags and HEAD are at; the same text, the same bundle."""
+    said = git(root, "for-each-ref", "refs/heads", "refs/tags").stdout
+    head = run(root, "symbolic-ref", "--quiet", "HEAD").stdout
+    return said + head + git(root, "rev-parse", "HEAD").stdout
+
+
+def bundle(root: Path, file: Path) -> None:
+    """Write all branches and tags, and HEAD, with their history.
+
+    Raises:
+        Fault: git refuses, or this clone has not got the whole history.
+    """
+    if git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == "true":
+        raise Fault(
+            f"{root} is a shallow clone: a backup would be without its history",
+            hint="git fetch --unshallow",
+        )
+    git(root, "bundle", "create", "--quiet", str(file), "--branches", "--tags", "HEAD")
+
+
+def unbundle(file: Path, root: Path, branch: str | None, head: str) -> None:
+    """Make a repository of a bundle, with its files checked out.
+
+    Args:
+        file: The bundle.
+        root: An empty folder.
+        branch: The branch to be on; None: on none.
+        head: The commit to be at.
+
+    Raises:
+        Fault: git refuses.
+    """
+    git(root, "init", "--quiet", "--template=")
+    git(root, "fetch", "--quiet", "--update-head-ok", str(file), *HEADS)
+    git(root, "fetch", "--quiet", str(file), "HEAD")
+    if branch is None:
+        git(root, "checkout", "--quiet", "--detach", head)
+    else:
+        git(root, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        git(root, "reset", "--quiet", "--hard", head)
+
+
+def on_branch(root: Path) -> str | None:
+    """The branch that is checked out; None: none is."""
+    done = run(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def remotes(root: Path) -> dict[str, str]:
+    """The remotes' addresses by name, without passwords."""
+    done = run(root, "config", "--get-regexp", r"^remote\..*\.url$")
+    found = {}
+    for line in done.stdout.splitlines():
+        key, _, address = line.partition(" ")
+        found[key.removeprefix("remote.").removesuffix(".url")] = _without_password(address)
+    return found
+
+
+def add_remotes(root: Path, addresses: Mapping[str, str]) -> None:
+    """Add remotes; nothing is fetched."""
+    for name, address in addresses.items():
+        git(root, "remote", "add", "--", name, address)
+
+
+def changed(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files of a folder that differ from the commit, untracked ones too; and those that are gone.
+
+    Returns:
+        Relative to the folder.
+    """
+    there = git(
+        root, "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--deduplicate"
+    ).stdout
+    staged = git(root, "diff", "-z", "--name-only", "--relative", "--no-renames", "HEAD").stdout
+    names = sorted({name for name in (there + staged).split("\0") if name})
+    kept = tuple(name for name in names if (root / name).is_file())
+    return kept, tuple(name for name in names if name not in kept)
+
+
+def _without_password(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.password is None:
+        return address
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))

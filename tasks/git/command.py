@@ -1,0 +1,133 @@
+"""Git's command line: patient, quiet, and with our errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from perdure.errors import Fault
+
+LOCK_RETRIES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses between tries while another git holds `index.lock`; about 3 s together."""
+END_SECONDS = 5.0
+"""How long git may take to end when it is asked to."""
+_MISLEADING = (
+    # `git rev-parse --local-env-vars`: set inside hooks, and then about another repository.
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT", "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE", "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
+)  # fmt: skip
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def git(
+    root: Path,
+    *arguments: str,
+    settings: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Done:
+    """Run git in a folder; again where another git holds a lock file.
+
+    Args:
+        root: The folder.
+        arguments: Of git.
+        settings: `key=value`, for this command alone.
+        environment: Variables to set beside those that there are.
+
+    Raises:
+        Fault: git refuses, or is not installed.
+    """
+    for pause in (*LOCK_RETRIES_S, None):
+        done = run(root, *arguments, settings=settings, environment=environment)
+        if done.returncode == 0:
+            return done
+        if pause is None or ".lock': File exists" not in done.stderr:
+            break
+        time.sleep(pause)
+    raise fault(arguments, done)
+
+
+def fault(arguments: Sequence[str], done: Done) -> Fault:
+    """What git said, as our error."""
+    hint = None
+    if ".lock': File exists" in done.stderr:
+        # Never removed by us: only the user can know that no git process is at work.
+        hint = "wait for the other git process; if there is none, remove the lock file it names"
+    return Fault(f"git {arguments[0]} failed ({done.returncode}): {said(done)}", hint=hint)
+
+
+def said(done: Done) -> str:
+    """The beginning of what git said, as one line."""
+    return " ".join(line.strip() for line in done.stderr.strip().splitlines()[:3])
+
+
+def run(
+    root: Path,
+    *arguments: str,
+    settings: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> Done:
+    """Run git once, whatever comes of it.
+
+    Args:
+        root: The folder.
+        arguments: Of git.
+        settings: `key=value`, for this command alone.
+        environment: Variables to set beside those that there are.
+        seconds: After so long it is ended, with all that it has started.
+
+    Raises:
+        Fault: git is not installed.
+        subprocess.TimeoutExpired: It took longer.
+    """
+    options = [part for setting in settings for part in ("-c", setting)]
+    command = ["git", "-C", str(root), "--literal-pathspecs", *options, *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            env={**_environment(os.environ), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+            # Whoever ends us, and all that we have started, must not end git halfway: its lock
+            # files would stay. And git's own children, as ssh is one, can be ended with it.
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise Fault("git is not installed, or not on the PATH", hint="install git") from error
+    with process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End git and its children: it removes its lock files where it is asked to end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=END_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in inherited.items() if name not in _MISLEADING}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}

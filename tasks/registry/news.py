@@ -1,0 +1,89 @@
+"""What is new in the registry since somebody last looked: cheap to ask, again and again.
+
+On SQLite a look takes milliseconds, on a server one request; events are read one by one, only
+the new ones, however long the history is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perdure.config import Workspace
+from perdure.records import Event
+from perdure.tasks.registry import codec, quick
+from perdure.tasks.registry.client import Client, Missing, sqlite_path, tracking_uri
+from perdure.tasks.registry.experiments import Experiments
+from perdure.tasks.registry.history import SEQUENCE, History
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A registered model at one moment."""
+
+    events: int
+    """How many there are in the history."""
+    champion: int | None
+    changing: bool
+    """Somebody is at a change, or was killed at one; `recover` finishes it."""
+    tags: Mapping[str, str]
+
+
+class News:
+    """The registered model of a workspace, for whoever tells people of it.
+
+    Every method may raise `Unreachable`: MLflow does not answer.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.name = workspace.config.model.name
+        self.client = Client(tracking_uri(workspace))
+        self.history = History(self.client, Experiments(workspace, self.client))
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines, or other workspaces, may look at the same registry."""
+        path = sqlite_path(self.client.uri)
+        return path is None or not path.is_relative_to(self.workspace.root)
+
+    def standing(self) -> Standing | None:
+        """How the model stands; None: there is none yet."""
+        path = sqlite_path(self.client.uri)
+        found = quick.snapshot(path, self.name) if path is not None else None
+        tags, aliases = (found.tags, found.aliases) if found is not None else self._asked()
+        if not tags and not aliases:
+            return None
+        return Standing(
+            events=int(tags.get(codec.EVENTS, "0")),
+            champion=aliases.get("champion"),
+            changing=codec.INTENT in tags,
+            tags=tags,
+        )
+
+    def events(self, first: int, last: int) -> tuple[Event, ...]:
+        """The events with these numbers, from 0, the last one left out; in order."""
+        numbers = range(first, last)
+        path = sqlite_path(self.client.uri)
+        if path is not None:  # MLflow would stay in the memory of a process that lives for months
+            name = self.history.experiments.history
+            rows = quick.tagged(path, name, SEQUENCE, [str(number) for number in numbers])
+            if rows is not None:
+                return tuple(codec.event(tags) for tags in rows)
+        found = (self.history.numbered(number) for number in numbers)
+        return tuple(event for event in found if event is not None)
+
+    def note(self, name: str, value: str) -> None:
+        """Write a tag of the model, for other machines to read."""
+        self.client.call("set_registered_model_tag", self.name, codec.PREFIX + name, value)
+
+    def noted(self, standing: Standing, name: str) -> str | None:
+        """What such a tag says; None: nobody wrote it."""
+        return standing.tags.get(codec.PREFIX + name)
+
+    def _asked(self) -> tuple[dict[str, str], dict[str, int]]:
+        try:
+            model = self.client.call("get_registered_model", self.name)
+        except Missing:
+            return {}, {}
+        return dict(model.tags), {alias: int(number) for alias, number in model.aliases.items()}

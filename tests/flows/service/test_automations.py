@@ -1,0 +1,174 @@
+"""Events through the server's API start retrainings; silence ends zombies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Running
+
+from perdure.config import Workspace
+from perdure.flows.service import automations, events, names
+from perdure.flows.service.deployments import deploy
+from tests.flows.service.conftest import MakeWorkspace, Server, until
+
+
+def _post(server: Server, model: str, event: str, **labels: str) -> None:
+    """As `curl` would, from anywhere."""
+    answer = httpx.post(
+        f"{server.api}/events",
+        json=[
+            {
+                "event": event,
+                "id": str(uuid4()),
+                "occurred": datetime.now(UTC).isoformat(),
+                "resource": {"prefect.resource.id": names.resource(model), **labels},
+                "payload": {"source": "a test"},
+            }
+        ],
+    )
+    assert answer.status_code == 204, answer.text
+
+
+def _runs(server: Server, model: str) -> list[FlowRun]:
+    with server.client() as client:
+        return [run for run in client.read_flow_runs() if names.model_tag(model) in run.tags]
+
+
+def _triggered(server: Server, ws: Workspace, event: events.EventName) -> None:
+    """Send an event that surely starts a run, and wait: events are handled in order."""
+    before = len(_runs(server, ws.config.model.name))
+    _post(server, ws.config.model.name, event)
+    until(lambda: len(_runs(server, ws.config.model.name)) > before)
+
+
+def test_data_that_arrives_starts_one_retraining_for_a_burst(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("arrives", "[trigger]\nmin_rows = 40\nmax_wait = 600")
+    deploy(ws)
+    for _ in range(20):
+        _post(configured, "arrives", "perdure.data.arrived")
+    until(lambda: len(_runs(configured, "arrives")) > 0)
+    _triggered(configured, ws, "perdure.drift.detected")
+    arrived, drifted = sorted(_runs(configured, "arrives"), key=lambda run: str(run.created))
+    assert arrived.parameters == {"workspace": ".", "inbox": True, "min_rows": 40}
+    assert drifted.parameters == {"workspace": ".", "inbox": True, "min_rows": 0}
+    assert all(run.name and run.work_queue_name == "arrives" for run in (arrived, drifted))
+
+
+def test_an_event_for_another_model_starts_nothing(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ours, theirs = make_workspace("ours"), make_workspace("theirs")
+    deploy(ours)
+    deploy(theirs)
+    _post(configured, "theirs", "perdure.data.arrived")
+    _triggered(configured, ours, "perdure.metric.fell")
+    assert len(_runs(configured, "ours")) == 1
+    assert len(_runs(configured, "theirs")) == 1
+
+
+def test_only_a_promotion_of_somebody_else_starts_a_retraining(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("promoted")
+    deploy(ws)
+    assert events.emit("perdure.model.promoted", ws, {"version": 3, "by": "ann"})
+    _triggered(configured, ws, "perdure.metric.fell")
+    assert len(_runs(configured, "promoted")) == 1
+    assert events.emit("perdure.model.promoted", ws, {"version": 4, "by": events.ELSEWHERE})
+    until(lambda: len(_runs(configured, "promoted")) == 2)
+
+
+def test_our_own_events_count_once_however_often_they_are_sent(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("same", "[trigger]\ndebounce = 0")
+    deploy(ws)
+    known = uuid4()
+    for _ in range(3):
+        assert events.emit("perdure.data.arrived", ws, {"files": 1}, id=known)
+    _triggered(configured, ws, "perdure.drift.detected")
+    assert len(_runs(configured, "same")) == 2
+    assert events.emit("perdure.data.arrived", ws, {"files": 1})
+    until(lambda: len(_runs(configured, "same")) == 3)
+
+
+def test_a_paused_automation_starts_nothing(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("quiet")
+    deploy(ws)
+    with configured.client() as client:
+        (found,) = client.read_automations_by_name("quiet: data arrived")
+        client.pause_automation(found.id)
+    deploy(ws)
+    _post(configured, "quiet", "perdure.data.arrived")
+    _triggered(configured, ws, "perdure.drift.detected")
+    assert len(_runs(configured, "quiet")) == 1
+
+
+def test_an_event_that_cannot_be_sent_is_no_error(
+    make_workspace: MakeWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert events.emit("perdure.model.refused", make_workspace("alone"), {"version": 1}) is False
+    assert "Prefect was not told of perdure.model.refused" in caplog.text
+
+
+def test_a_run_that_is_not_heard_of_any_more_has_crashed(
+    configured: Server, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automations, "SILENCE_S", 10)  # the least that Prefect allows
+    ws = make_workspace("zombie")
+    deploy(ws)
+    with configured.client() as client:
+        deployment = client.read_deployment_by_name("evaluate/zombie")
+        silent, alive = (
+            client.create_flow_run_from_deployment(deployment.id, parameters={"version": 1})
+            for _ in range(2)
+        )
+        for run in (silent, alive):
+            client.set_flow_run_state(run.id, Running(), force=True)
+    _beat(configured, silent)
+    began = time.monotonic()
+
+    def crashed() -> bool:
+        _beat(configured, alive)
+        return _state(configured, silent.id) == StateType.CRASHED
+
+    until(crashed)
+    assert time.monotonic() - began >= 9
+    assert _state(configured, alive.id) == StateType.RUNNING
+
+
+def _beat(server: Server, run: FlowRun) -> None:
+    """What Prefect's engine sends of a run (test_worker.py sees that it does)."""
+    related: list[Mapping[str, Any]] = [
+        {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
+        for tag in run.tags
+    ]
+    assert related
+    httpx.post(
+        f"{server.api}/events",
+        json=[
+            {
+                "event": "prefect.flow-run.heartbeat",
+                "id": str(uuid4()),
+                "occurred": (datetime.now(UTC) - timedelta(milliseconds=1)).isoformat(),
+                "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+                "related": related,
+            }
+        ],
+    ).raise_for_status()
+
+
+def _state(server: Server, run: UUID) -> StateType | None:
+    with server.client() as client:
+        return client.read_flow_run(run).state_type

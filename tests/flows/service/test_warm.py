@@ -1,0 +1,195 @@
+"""A fork of the warm process is what a new process would be, and ends as one would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perdure.flows.service import warm, warm_client
+from tests.promises import kit
+from tests.soak.machine import wait
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks so")
+
+TELL = """
+import json, os, signal, sys, time
+print(json.dumps({
+    "arguments": sys.argv[1:], "folder": os.getcwd(), "said": sys.stdin.read(), "pid": os.getpid(),
+    "variable": os.environ.get("ASKED"), "warm": "wave" in sys.modules, "parent": os.getppid(),
+}), flush=True)
+print("to stderr", file=sys.stderr, flush=True)
+if "wait" in sys.argv:
+    time.sleep(60)
+sys.exit(7)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder whose address would be too long for a socket, with a module in it."""
+    folder = tmp_path / ("long-" * 25)
+    folder.mkdir()
+    (tmp_path / "tell_all.py").write_text(TELL)
+    return folder
+
+
+def started(place: Path, *modules: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "perdure.flows.service.warm", str(place), *modules]
+    environment = {**os.environ, "PYTHONPATH": str(place.parent)}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    wait(lambda: (place / warm.SOCKET).exists(), 60, "it is warm")
+    return process
+
+
+@pytest.fixture
+def server(place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The warm process, with one module that others do not import."""
+    process = started(place, "wave")
+    yield process
+    process.kill()
+    process.wait()
+    if process.stdin:
+        process.stdin.close()
+
+
+def client(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
+    file = str(warm_client.__file__)
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", file, str(place), module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=place.parent,
+        env={**os.environ, "ASKED": "yes", "PYTHONPATH": str(place.parent)},
+    )
+
+
+def told(process: subprocess.Popen[str]) -> tuple[dict[str, object], str, int]:
+    out, error = process.communicate("words", timeout=60)
+    return json.loads(out.splitlines()[0]), error, process.returncode
+
+
+def test_a_fork_is_as_a_new_process_but_warm(place: Path, server: subprocess.Popen[bytes]) -> None:
+    process = client(place, "tell_all", "one", "two words")
+    said, error, code = told(process)
+    assert said.pop("pid") != process.pid
+    assert said == {
+        "arguments": ["one", "two words"],
+        "folder": str(place.parent),
+        "said": "words",
+        "variable": "yes",
+        "warm": True,
+        "parent": server.pid,
+    }
+    assert (error, code) == ("to stderr\n", 7)
+
+
+def test_where_nobody_is_warm_it_is_a_new_process(place: Path) -> None:
+    process = client(place, "tell_all", "one")
+    said, _, code = told(process)
+    assert (said["pid"], said["warm"], said["arguments"], code) == (process.pid, False, ["one"], 7)
+
+
+def waiting(place: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    process = client(place, "tell_all", "wait")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    return process, psutil.Process(json.loads(process.stdout.readline())["pid"])
+
+
+def finished(process: subprocess.Popen[str]) -> int:
+    code = process.wait(timeout=30)
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    return code
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_fork_ends_with_its_client_and_the_client_as_its_fork(
+    place: Path, number: signal.Signals
+) -> None:
+    process, fork = waiting(place)
+    process.send_signal(number)
+    assert finished(process) == -number
+    wait(lambda: not fork.is_running(), 10, "the fork has ended")
+
+
+@pytest.mark.usefixtures("server")
+def test_a_killed_fork_is_a_killed_client(place: Path) -> None:
+    process, fork = waiting(place)
+    fork.kill()
+    assert finished(process) == -signal.SIGKILL
+
+
+def test_all_end_with_the_warm_process(place: Path, server: subprocess.Popen[bytes]) -> None:
+    process, fork = waiting(place)
+    server.kill()
+    assert finished(process) == -signal.SIGKILL
+    wait(lambda: not fork.is_running(), 10, "the fork has ended")
+    again = client(place, "tell_all")  # its socket is still there, and nobody listens
+    assert told(again)[0]["warm"] is False
+
+
+def test_it_ends_with_its_standard_input_and_its_forks_too(
+    place: Path, server: subprocess.Popen[bytes]
+) -> None:
+    process, fork = waiting(place)
+    assert server.stdin is not None
+    server.stdin.close()
+    assert server.wait(timeout=30) == 0
+    assert finished(process) == -signal.SIGKILL
+    wait(lambda: not fork.is_running(), 10, "the fork has ended")
+    assert not (place / warm.SOCKET).exists()
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("words", [b"", b"rubbish\n", b'{"module": 1}\n', b"\x00" * 100])
+def test_rubbish_is_refused_and_it_lives_on(place: Path, words: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as rude:
+        folder = os.open(place, os.O_RDONLY)
+        rude.connect(f"/proc/self/fd/{folder}/{warm.SOCKET}")
+        os.close(folder)
+        rude.sendall(words)
+        rude.shutdown(socket.SHUT_WR)
+        assert rude.recv(100) == b""
+    assert told(client(place, "tell_all"))[0]["warm"] is True
+
+
+@pytest.mark.usefixtures("server")
+def test_nobody_else_may_ask(place: Path) -> None:
+    assert (place / warm.SOCKET).stat().st_mode & 0o077 == 0
+
+
+def test_a_retraining_in_a_fork_is_that_of_a_new_process(tmp_path: Path) -> None:
+    roots = []
+    for name in ("warm", "cold"):
+        (tmp_path / name).mkdir()
+        roots.append(kit.make(tmp_path / name / "small"))
+    place = tmp_path / "place"
+    process = started(place)
+    try:
+        for root, at in zip(roots, (place, tmp_path / "nobody"), strict=True):
+            one = client(at, "perdure", "retrain", "--workspace", str(root))
+            _, error = one.communicate(timeout=120)
+            assert one.returncode == 0, error
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+    first, second = (kit.learners(root) for root in roots)
+    assert first == second
+    assert first[0]["cursor"]

@@ -1,0 +1,391 @@
+"""The watcher, as `perdure up` starts it, with a real server: new data always starts a run."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import temporary_settings
+
+from perdure import config
+from perdure.config import Workspace
+from perdure.flows.service import facts, names, watch
+from perdure.flows.service.arrivals import Arrivals, Waiting
+from perdure.flows.service.deployments import deploy
+from perdure.tasks import locks
+from tests.promises import kit
+
+PATIENCE_S = 60.0
+"""Until a test gives up; nothing is said about how fast it should be."""
+
+
+@pytest.fixture(scope="module")
+def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
+    with (
+        temporary_settings(updates={"api.url": prefect_server}),
+        get_client(sync_client=True) as found,
+    ):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one pending experience, to be copied."""
+    return kit.make(tmp_path_factory.mktemp("made") / "workspace")
+
+
+@pytest.fixture
+def workspace(client: SyncPrefectClient, made: Path, tmp_path: Path) -> Workspace:
+    """The same under a name of its own, deployed."""
+    root = tmp_path / "workspace"
+    shutil.copytree(made, root, symlinks=True)
+    text = (root / "perdure.toml").read_text()
+    text = text.replace('name = "small"', f'name = "m{uuid4().hex[:8]}"', 1)
+    (root / "perdure.toml").write_text(f"{text}[trigger]\ndebounce = 1\nmax_wait = 600\n")
+    ws = config.read(root)
+    deploy(ws)
+    return ws
+
+
+@pytest.fixture
+def empty(workspace: Workspace) -> Workspace:
+    """Nothing is pending."""
+    shutil.rmtree(workspace.experiences)
+    return workspace
+
+
+class Watching:
+    """The program in a process of its own."""
+
+    def __init__(self, ws: Workspace, api: str) -> None:
+        self.log = ws.root.parent / "watch.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "perdure.flows.service.watch"],
+                stdin=subprocess.PIPE,
+                stderr=log,
+                cwd=ws.root.parent,
+                env={**os.environ, "PREFECT_API_URL": api, "PERDURE_WORKSPACE": str(ws.root)},
+            )
+
+    def said(self, text: str) -> int:
+        return self.log.read_text().count(text)
+
+    def hear(self, text: str, times: int = 1) -> None:
+        until(lambda: self.said(text) >= times, lambda: self.log.read_text())
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def watching(ws: Workspace, api: str) -> Iterator[Watching]:
+    found = Watching(ws, api)
+    try:
+        found.hear("Watching")
+        yield found
+    finally:
+        found.end()
+
+
+def until(look: Callable[[], object], told: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not look():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.1)
+
+
+def runs(client: SyncPrefectClient, ws: Workspace) -> list[FlowRun]:
+    full = names.full("retrain", ws.config.model.name)
+    chosen = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[client.read_deployment_by_name(full).id])
+    )
+    return client.read_flow_runs(flow_run_filter=chosen)
+
+
+def without_automation(client: SyncPrefectClient, ws: Workspace) -> None:
+    """As if the event, or what waits for it, were lost."""
+    (found,) = client.read_automations_by_name(facts.AUTOMATION.format(model=ws.config.model.name))
+    client.delete_automation(found.id)
+
+
+def drop(ws: Workspace, name: str, text: str = "a,b\n1,2\n") -> Path:
+    ws.inbox.mkdir(exist_ok=True)
+    path = ws.inbox / name
+    path.write_text(text)
+    return path
+
+
+def test_a_file_in_the_inbox_starts_a_run_by_its_event(
+    client: SyncPrefectClient, empty: Workspace, prefect_server: str
+) -> None:
+    shutil.rmtree(empty.inbox)  # it is made when the first file comes
+    with watching(empty, prefect_server) as watcher:
+        drop(empty, "a.csv")
+        until(lambda: runs(client, empty), watcher.log.read_text)
+        (run,) = runs(client, empty)
+        assert run.created_by is not None
+        assert run.created_by.type == "AUTOMATION"
+        assert run.parameters["inbox"] is True
+        shutil.rmtree(empty.inbox)
+        drop(empty, "b.csv")
+        watcher.hear("1 new in the inbox.", 2)
+        (empty.inbox / ".hidden.csv").write_text("1\n")
+        drop(empty, "b.csv", "a,b\n1,2\n3,4\n")  # another content is new again
+        watcher.hear("1 new in the inbox.", 3)
+        os.kill(watcher.process.pid, signal.SIGTERM)
+        assert watcher.process.wait(20) == 0
+
+
+def test_a_lost_event_is_made_up_for_once(
+    client: SyncPrefectClient, empty: Workspace, prefect_server: str
+) -> None:
+    without_automation(client, empty)
+    with watching(empty, prefect_server) as watcher, watching(empty, prefect_server):
+        drop(empty, "a.csv")
+        until(lambda: runs(client, empty), watcher.log.read_text)
+        time.sleep(6)  # the other one looks too, and there is a run on its way already
+        assert len(runs(client, empty)) == 1
+
+
+def test_a_burst_is_told_of_once_or_twice_and_a_slow_writer_waited_for(
+    client: SyncPrefectClient, empty: Workspace, prefect_server: str
+) -> None:
+    with watching(empty, prefect_server) as watcher:
+        slow = (empty.inbox / "slow.csv").open("w")
+        for number in range(1000):
+            drop(empty, f"{number}.csv")
+        watcher.hear("new in the inbox.")
+        until(lambda: runs(client, empty), watcher.log.read_text)
+        said = [line for line in watcher.log.read_text().splitlines() if "new in the" in line]
+        assert sum(int(line.split(" new in")[0].split()[-1]) for line in said) == 1000
+        assert len(said) <= 3
+        slow.close()  # which is no event of the file system
+        watcher.hear("1 new in the inbox.")
+        assert len(runs(client, empty)) <= 3
+
+
+def test_an_experience_that_is_pending_is_learned(
+    client: SyncPrefectClient, workspace: Workspace, prefect_server: str
+) -> None:
+    with watching(workspace, prefect_server) as watcher:
+        until(lambda: runs(client, workspace), watcher.log.read_text)
+    (run,) = runs(client, workspace)
+    assert (run.parameters["inbox"], run.parameters["min_rows"]) == (True, 0)
+    assert "1 pending" in watcher.log.read_text()
+
+
+def test_a_paused_deployment_or_automation_is_respected(
+    client: SyncPrefectClient, workspace: Workspace
+) -> None:
+    def found() -> tuple[bool, bool]:
+        gathered, _ = facts.gather(workspace, client, Waiting(), ({}, 0.0), 0.0)
+        return gathered.deployed, gathered.paused
+
+    assert found() == (True, False)
+    full = names.full("retrain", workspace.config.model.name)
+    deployment = client.read_deployment_by_name(full).id
+    (automation,) = client.read_automations_by_name(
+        facts.AUTOMATION.format(model=workspace.config.model.name)
+    )
+    client.pause_deployment(deployment)
+    assert found() == (True, True)
+    client.resume_deployment(deployment)
+    client.request("PATCH", f"/automations/{automation.id}", json={"enabled": False})  # type: ignore[arg-type]  # Prefect wants one of its own paths, and fills in nothing here
+    assert found() == (True, True)
+    client.delete_automation(automation.id)
+    assert found() == (True, False)
+    client.delete_deployment(deployment)
+    assert found() == (False, False)
+
+
+def test_rows_are_read_where_they_matter_and_age_outlives_a_restart(workspace: Workspace) -> None:
+    now = 0.0
+    (id_,) = [path.stem for path in workspace.experiences.iterdir()]
+    assert facts.Pending(lambda: now).read(workspace)[0] == {id_: None}
+    path = workspace.experiences / f"{id_}.parquet"
+    os.utime(path, (time.time() + 1e6,) * 2)  # the clock was set back
+    pending = facts.Pending(lambda: now)
+    assert pending.read(workspace)[1] == 0
+    now = 50.0
+    assert pending.read(workspace)[1] == 50
+    os.utime(path, (time.time() - 1000,) * 2)
+    assert facts.Pending(lambda: now).read(workspace)[1] >= 999
+    text = (workspace.root / "perdure.toml").read_text() + "min_rows = 10\n"
+    (workspace.root / "perdure.toml").write_text(text)
+    rows, _ = pending.read(config.read(workspace.root))
+    assert rows == {id_: 120}
+
+
+@contextmanager
+def forwarding(port: int, api: str) -> Iterator[None]:
+    """The server behind another port, for as long as this lasts."""
+    target = ("127.0.0.1", int(api.split(":")[2].split("/")[0]))
+
+    class Both(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            near: socket.socket = self.request
+            with socket.create_connection(target) as far:
+                other = {near: far, far: near}
+                while True:
+                    for one in select.select([near, far], [], [])[0]:
+                        data = one.recv(65536)
+                        if not data:
+                            return
+                        other[one].sendall(data)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    with Server(("127.0.0.1", port), Both) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def test_while_the_server_is_away_it_goes_on_and_says_so_once(
+    client: SyncPrefectClient, empty: Workspace, prefect_server: str
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    with watching(empty, f"http://127.0.0.1:{port}/api") as watcher:
+        drop(empty, "a.csv")
+        watcher.hear("The reconciliation failed")
+        time.sleep(4)  # it is tried again after 2 s
+        assert watcher.said("The reconciliation failed") == 1
+        assert watcher.said("Traceback") == 0
+        assert runs(client, empty) == []
+        with forwarding(port, prefect_server):
+            until(lambda: runs(client, empty), watcher.log.read_text)
+            watcher.hear("The reconciliation goes on.")
+
+
+def test_a_broken_configuration_leaves_the_old_one(empty: Workspace, prefect_server: str) -> None:
+    good = (empty.root / "perdure.toml").read_text()
+    with watching(empty, prefect_server) as watcher:
+        (empty.root / "perdure.toml").write_text(good + "debounce = 'soon'\n")
+        watcher.hear("Going on with the configuration as it was before.")
+        drop(empty, "a.csv")
+        watcher.hear("1 new in the inbox.")
+        changed = good.replace("[data]\n", '[data]\ninbox = "elsewhere/new"\n')
+        (empty.root / "perdure.toml").write_text(changed)
+        watcher.hear("has changed, and was read again.")
+        (empty.root / "elsewhere" / "new").mkdir(parents=True)
+        (empty.root / "elsewhere" / "new" / "b.csv").write_text("1\n")
+        watcher.hear("1 new in the inbox.", 2)
+        elsewhere = empty.root.parent / "far"
+        elsewhere.mkdir()
+        (elsewhere / "c.csv").write_text("1\n")
+        (empty.root / "perdure.toml").write_text(
+            f'{changed}folders = ["file://{elsewhere}"]\npoll = 1\n'
+        )
+        watcher.hear("c.csv came from")
+        watcher.hear("1 new in the inbox.", 3)
+
+
+def test_it_ends_with_its_parent(empty: Workspace, prefect_server: str) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-P', '-m', 'perdure.flows.service.watch'],"
+        " stdin=subprocess.PIPE)\nprint(child.pid, flush=True)\nsys.stdin.read()\n"
+    )
+    environment = {"PREFECT_API_URL": prefect_server, "PERDURE_WORKSPACE": str(empty.root)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    with parent.stdout, parent.stdin:
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+
+    def gone() -> bool:
+        try:
+            os.kill(child, 0)
+            status = Path(f"/proc/{child}/stat").read_text()
+        except ProcessLookupError:
+            return True
+        except FileNotFoundError:  # not Linux, or this very moment
+            return False
+        return status.rpartition(")")[2].split()[0] == "Z"  # nobody asked yet how it ended
+
+    until(gone)
+
+
+def test_a_lost_event_of_the_file_system_does_not_matter(empty: Workspace) -> None:
+    """Looked at by hand here: nobody listens, as on a network's file system."""
+    now = 0.0
+    told: list[int] = []
+    shutil.rmtree(empty.inbox)
+    arrivals = Arrivals(lambda: empty, told.append, clock=lambda: now)
+    assert arrivals.look() == 5
+    drop(empty, "a.csv")
+    growing = (empty.inbox / "b.csv").open("w")
+    pause = arrivals.look()
+    assert (pause, arrivals.waiting.told) == (1, None)
+    now = 5.0
+    arrivals.look()
+    assert (told, list(arrivals.waiting.files)) == ([1], [empty.inbox / "a.csv"])
+    assert arrivals.waiting.told == 5
+    growing.close()
+    now = 6.0
+    assert arrivals.look() == 1
+    now = 7.0
+    arrivals.look()
+    assert told == [1, 1]
+    assert len(arrivals.waiting.files) == 2
+    for path in empty.inbox.iterdir():
+        path.unlink()
+    assert arrivals.look() == 5
+    assert arrivals.waiting == Waiting()
+
+
+def test_what_runs_elsewhere_do_not_see_is_ingested_here(workspace: Workspace) -> None:
+    kit.arrive(workspace.root, "b.csv", kit.table(2))
+    before = len(list(workspace.experiences.iterdir()))
+    watch._ingest(workspace, threading.Event())
+    assert len(list(workspace.experiences.iterdir())) == before + 1
+    assert [path.name for path in workspace.inbox.iterdir()] == [".gitkeep"]
+
+
+def test_whether_somebody_works_on_the_model_is_told_without_asking_for_its_lock(
+    workspace: Workspace,
+) -> None:
+    assert not facts.is_held(workspace, "model")
+    with locks.hold(workspace, "model", "test"):
+        assert facts.is_held(workspace, "model")
+        assert not facts.is_held(workspace, "data")
+        assert facts._is_noted(workspace.state / "locks" / "model.json")
+    assert not facts.is_held(workspace, "model")
+    assert not facts._is_noted(workspace.state / "locks" / "model.json")

@@ -1,0 +1,292 @@
+"""Workers: real ones, and what the processes of their flow runs get."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Scheduled
+
+from perdure.config import Workspace
+from perdure.flows.service import gpus, names, pools, worker
+from perdure.flows.service.deployments import deploy
+from tests.flows.service.conftest import MakeWorkspace, Server, end, until
+
+RESOURCES = '[resources]\nnice = 7\nmemory = "900MB"'
+
+
+@contextmanager
+def working(
+    server: Server, ws: Workspace, *options: str, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The program of a worker, as `perdure up` starts it."""
+    inherited = {k: v for k, v in os.environ.items() if k != gpus.VISIBLE}
+    program = [sys.executable, "-P", "-m", "perdure.flows.service.worker", *options]
+    with (ws.root / "log").open("ab") as log:
+        process = subprocess.Popen(
+            program,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env={
+                **inherited,
+                "PREFECT_API_URL": server.api,
+                "PERDURE_WORKSPACE": str(ws.root),
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                **environment,
+            },
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def probe(
+    server: Server, ws: Workspace, pool: names.Pool = "cpu", limit: int | None = None
+) -> UUID:
+    """Deploy the probe beside the workspace's own flows."""
+    with server.client() as client:
+        pools.ensure(client, pool)
+        return client.create_deployment(
+            flow_id=client.create_flow_from_name("probe"),
+            name=ws.config.model.name,
+            work_pool_name=pool,
+            work_queue_name=names.queue(ws.config.model.name),
+            entrypoint="tests.flows.service.probe.probe",
+            concurrency_limit=limit,
+            tags=names.tags(ws.config.model.name),
+        )
+
+
+def start(server: Server, deployment: UUID, **parameters: Any) -> FlowRun:
+    with server.client() as client:
+        return client.create_flow_run_from_deployment(deployment, parameters=parameters)
+
+
+def read(server: Server, run: FlowRun) -> FlowRun:
+    with server.client() as client:
+        return client.read_flow_run(run.id)
+
+
+def ended(server: Server, run: FlowRun) -> Callable[[], bool]:
+    def look() -> bool:
+        state = read(server, run).state
+        return state is not None and state.is_final()
+
+    return look
+
+
+def said(ws: Workspace, name: str) -> dict[str, Any]:
+    until((ws.root / name).exists)
+    told: dict[str, Any] = json.loads((ws.root / name).read_text())
+    return told
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+def test_a_flow_run_gets_the_workspace_its_bounds_and_says_that_it_lives(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("bounds", RESOURCES)
+    deployed = probe(configured, ws, limit=1)  # as retrain has
+    with working(configured, ws, "--pool", "cpu"):
+        small = start(configured, deployed, say="small")
+        large = start(configured, deployed, say="large", megabytes=5000)
+        told = said(ws, "small")
+        until(ended(configured, small))
+        until(ended(configured, large))
+    assert told["nice"] == 7
+    assert told["memory"] == 900 * 10**6
+    environment = told["environment"]
+    assert environment["PERDURE_WORKSPACE"] == str(ws.root)
+    assert environment["PREFECT_RESULTS_DEFAULT_SERIALIZER"] == "json"
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert read(configured, small).state_name == "Completed"
+    state = read(configured, large).state
+    assert state is not None
+    assert state.name == "Failed"
+    assert "resources.memory = 0.9GB" in str(state.message)
+    until(lambda: _heartbeats(configured, small) > 0)
+
+
+def _heartbeats(server: Server, run: FlowRun) -> int:
+    """As the automation that ends zombies looks for them."""
+    found = httpx.post(
+        f"{server.api}/events/filter",
+        json={
+            "filter": {
+                "event": {"name": ["prefect.flow-run.heartbeat"]},
+                "any_resource": {"id": [f"prefect.flow-run.{run.id}"]},
+            }
+        },
+    ).json()["events"]
+    for one in found:
+        tags = [r["prefect.resource.id"] for r in one["related"]]
+        assert {f"prefect.tag.{tag}" for tag in run.tags} <= set(tags)
+    return len(found)
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "end of stdin"])
+def test_a_worker_that_ends_takes_its_flow_runs_with_it(
+    configured: Server, make_workspace: MakeWorkspace, how: str
+) -> None:
+    ws = make_workspace(f"ends-{len(how)}")
+    deployed = probe(configured, ws)
+    with working(configured, ws, "--pool", "cpu") as process:
+        run = start(configured, deployed, sleep=600)
+        pid = said(ws, "said")["pid"]
+        assert not gone(pid)
+        if how == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            assert process.stdin is not None
+            process.stdin.close()
+        assert process.wait(timeout=30) == 0, (ws.root / "log").read_text()
+        assert gone(pid)
+    assert read(configured, run).state_name == "Crashed"
+
+
+def test_a_killed_worker_leaves_no_flow_run_behind(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("killed")
+    deployed = probe(configured, ws, limit=1)
+    with working(configured, ws, "--pool", "cpu") as process:
+        start(configured, deployed, sleep=600)
+        pid = said(ws, "said")["pid"]
+        # Its slot, which nobody gives back, is free in a minute; with Prefect's engine in five.
+        assert 0 < _longest_lease_s(configured) < 61
+        process.kill()
+        process.wait()
+        until(lambda: gone(pid))
+
+
+def _longest_lease_s(server: Server) -> float:
+    told = json.loads((server.folder / "leases" / "expirations.json").read_text())
+    return max(
+        (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() for at in told.values()
+    )
+
+
+def test_a_rollback_does_not_wait_for_a_long_retraining(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("beside")
+    deploy(ws)
+    deployed = probe(configured, ws)
+    with working(configured, ws, "--pool", "cpu"):
+        long = start(configured, deployed, sleep=600)
+        said(ws, "said")
+        with configured.client() as client:
+            rollback = client.read_deployment_by_name("rollback/beside").id
+        asked = start(configured, rollback)
+        until(ended(configured, asked))
+        assert read(configured, long).state_type == StateType.RUNNING
+    state = read(configured, asked).state
+    assert state is not None
+    assert "there is no champion to roll back" in str(state.message)
+
+
+def test_of_what_a_schedule_missed_one_is_run(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    ws = make_workspace("missed")
+    deployed = probe(configured, ws)
+    runs = []
+    for hours in (3, 2, 1):
+        due: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=hours))
+        with configured.client() as client:
+            run = client.create_flow_run_from_deployment(deployed, state=due)
+        runs.append(run)
+    _as_the_scheduler_does(configured, runs)
+    asked = start(configured, deployed)
+    with working(configured, ws, "--pool", "cpu"):
+        for run in (*runs, asked):
+            until(ended(configured, run))
+    names_ = [read(configured, run).state_name for run in (*runs, asked)]
+    assert names_ == ["Cancelled", "Cancelled", "Completed", "Completed"]
+
+
+def _as_the_scheduler_does(server: Server, runs: list[FlowRun]) -> None:
+    with closing(sqlite3.connect(server.folder / "prefect.db", timeout=30)) as database, database:
+        for run in runs:
+            change = "UPDATE flow_run SET auto_scheduled = 1 WHERE id = ?"
+            assert database.execute(change, (str(run.id),)).rowcount == 1
+
+
+def test_a_server_that_is_away_ends_neither_worker_nor_run(
+    tmp_path: Path, make_workspace: MakeWorkspace
+) -> None:
+    own = Server(tmp_path)
+    own.start()
+    try:
+        ws = make_workspace("patient")
+        deployed = probe(own, ws)
+        soon = {"PREFECT_WORKER_QUERY_SECONDS": "0.1", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+        with working(own, ws, "--pool", "cpu", **soon) as process:
+            start(own, deployed, say="long", sleep=600)
+            pid = said(ws, "long")["pid"]
+            own.kill()
+            log = ws.root / "log"
+            until(lambda: "Prefect does not answer" in log.read_text())
+            time.sleep(8)  # Prefect's own worker gives up after 3 × (0.1 + 0.2 + 0.4 + 0.8) s
+            assert process.poll() is None
+            assert not gone(pid)
+            own.start()
+            start(own, deployed, say="after")
+            said(ws, "after")
+            assert not gone(pid)
+    finally:
+        own.stop()
+
+
+def test_each_worker_has_a_gpu_of_its_own(
+    configured: Server, make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    ws = make_workspace("gpus", '[resources]\npool = "gpu"')
+    deployed = probe(configured, ws, "gpu")
+    where = {gpus.LOCKS: str(tmp_path / "locks"), gpus.VISIBLE: "GPU-1a,MIG-2b"}
+    with working(configured, ws, "--pool", "gpu", **where) as process:
+        for number in range(2):
+            start(configured, deployed, say=f"run{number}", sleep=600)
+        told = [said(ws, f"run{number}") for number in range(2)]
+        seen = sorted(one["environment"][gpus.VISIBLE] for one in told)
+        assert seen == ["GPU-1a", "MIG-2b"]
+        other = subprocess.run(
+            worker.command("gpu", "GPU-1a"),
+            env={**os.environ, **where, "PERDURE_WORKSPACE": str(ws.root)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert other.returncode != 0
+        assert "GPU GPU-1a is taken" in other.stderr
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        assert all(gone(one["pid"]) for one in told)

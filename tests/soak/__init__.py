@@ -1,0 +1,1 @@
+"""A workspace that runs unattended while its processes are killed: `make soak`."""

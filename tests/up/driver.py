@@ -1,0 +1,45 @@
+"""`perdure up` with parts of the test's own: a process that can be killed like the real one.
+
+    python -m tests.up.driver ROOT FACTOR
+
+runs what `ROOT/parts.json` says; the pauses between two starts are FACTOR times the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from perdure import running
+from perdure.errors import PerdureError
+from perdure.up.parts import Part, Plan
+from perdure.up.pauses import Pauses
+from perdure.up.supervisor import Supervisor
+
+
+def main(root: Path, factor: float) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    state = root / ".perdure"
+    parts = tuple(
+        Part(**{**part, "command": tuple(part["command"]), "needs": tuple(part.get("needs", ()))})
+        for part in json.loads((root / "parts.json").read_text())
+    )
+    plan = Plan(root, state, "http://127.0.0.1:9/api", "http://127.0.0.1:9", "nowhere", parts)
+    try:
+        with running.hold(state):
+            supervisor = Supervisor(plan, lambda: Pauses(factor, 60 * factor))
+            supervisor.run(lambda now: say(f"READY {now.pid}"))
+    except PerdureError as error:
+        say(f"FAILED {error}")
+        sys.exit(error.exit_code)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,88 @@
+"""What the user has configured is used instead of a part of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perdure import config
+from perdure.errors import ConfigError
+from perdure.up import outside
+from perdure.up.parts import plan
+
+CONFIG = '[model]\nname = "weather"\n[data]\ntarget = "rain"\ntask = "classification"\n'
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "perdure.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def planned(root: Path) -> tuple[list[str], str]:
+    found = plan(config.read(root), root)
+    return [part.name for part in found.parts], found.environment["PREFECT_API_URL"]
+
+
+def test_where_nothing_is_configured_everything_is_ours(root: Path) -> None:
+    names, api = planned(root)
+    assert names == ["server", "mlflow", "deploy", "watcher", "worker"]
+    assert api.startswith("http://127.0.0.1:")
+    found = plan(config.read(root), root)
+    assert found.remarks == ()
+    assert {part.name for part in found.parts if part.needs} == {"deploy", "watcher", "worker"}
+
+
+def test_the_variable_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "https://me:secret@prefect.example/api")
+    found = plan(config.read(root), root)
+    assert [part.name for part in found.parts] == ["mlflow", "deploy", "watcher", "worker"]
+    assert found.environment["PREFECT_API_URL"] == "https://me:secret@prefect.example/api"
+    assert found.prefect_page == "https://prefect.example"
+    assert "secret" not in f"{found.prefect_api} {found.remarks}"
+    assert all(part.needs == () for part in found.parts)
+
+
+def test_a_profile_is_used_as_prefect_reads_it(root: Path) -> None:
+    (root / "home" / "profiles.toml").write_text(
+        'active = "two"\n[profiles.one]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n'
+        '[profiles.two]\nPREFECT_API_URL = "http://127.0.0.1:2/api"\n'
+    )
+    assert planned(root) == (["mlflow", "deploy", "watcher", "worker"], "http://127.0.0.1:2/api")
+
+
+def test_a_file_of_prefect_s_that_says_nothing_of_it_is_none(root: Path) -> None:
+    (root / "prefect.toml").write_text("[logging]\nlevel = 'INFO'\n")
+    assert outside.prefect_api(root) is None
+    (root / "prefect.toml").write_text("[api]\nurl = 'http://127.0.0.1:3/api'\n")
+    assert outside.prefect_api(root) == "http://127.0.0.1:3/api"
+
+
+def test_settings_that_prefect_cannot_read_are_a_fault_of_the_configuration(root: Path) -> None:
+    (root / "home" / "profiles.toml").write_text("PREFECT_API_URL = [broken")
+    with pytest.raises(ConfigError, match="Prefect's settings"):
+        outside.prefect_api(root)
+
+
+def test_an_mlflow_server_is_used(root: Path) -> None:
+    (root / "perdure.toml").write_text(f'{CONFIG}[tracking]\nuri = "http://127.0.0.1:5000"\n')
+    found = plan(config.read(root), root)
+    assert [part.name for part in found.parts] == ["server", "deploy", "watcher", "worker"]
+    assert found.mlflow == "http://127.0.0.1:5000"
+    assert found.remarks == ("MLflow is the one of tracking.uri: http://127.0.0.1:5000",)
+
+
+def test_a_workspace_that_learns_on_gpus_has_a_worker_for_them(root: Path) -> None:
+    (root / "perdure.toml").write_text(f'{CONFIG}[resources]\npool = "gpu"\n')
+    assert planned(root)[0] == ["server", "mlflow", "deploy", "watcher", "worker", "worker-gpu"]
+
+
+def test_no_proxy_is_asked_for_what_is_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    environment = plan(config.read(root), root).environment
+    assert environment["NO_PROXY"].split(",") == ["127.0.0.1", "intranet.example", "localhost"]
+    assert environment["NO_PROXY"] == environment["no_proxy"]

@@ -1,0 +1,288 @@
+"""The supervisor keeps its parts going, and ends them: all of them, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perdure.up import kin, ports
+from tests.up import programs
+from tests.up.conftest import Up, eventually
+
+STOP_S = 10.0
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_part_that_dies_is_started_again_after_a_growing_pause(up: Up) -> None:
+    up.start(
+        {"name": "calm", "command": programs.obedient()},
+        {"name": "poor", "command": programs.command("import time; time.sleep(0.1)")},
+    )
+    up.ready()
+    eventually(lambda: up.log("poor").count("started as process") >= 5)
+    pauses = [float(s) for s in re.findall(r"started again in ([0-9.]+) s", up.log("poor"))]
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert up.log("calm").count("started as process") == 1
+    now = up.now()
+    assert now is not None
+    assert {one.name: one.restarts for one in now.parts}["poor"] >= 4
+    up.signal(signal.SIGTERM)
+    assert "poor ended with exit code 0; again in 0.1 s → perdure logs poor" in up.said()
+
+
+def test_a_part_that_is_killed_is_started_again_with_another_process(up: Up) -> None:
+    up.start({"name": "one", "command": programs.obedient()})
+    (part,) = up.ready().parts
+    assert part.pid is not None
+    os.kill(part.pid, signal.SIGKILL)
+
+    def another() -> bool:
+        now = up.now()
+        return now is not None and now.parts[0].pid not in (None, part.pid)
+
+    eventually(another)
+    assert "was killed by signal 9" in up.log("one")
+
+
+@pytest.mark.parametrize("session", [True, False])
+def test_what_a_dead_part_had_started_does_not_go_on(up: Up, session: bool) -> None:
+    up.start({"name": "one", "command": programs.with_child(session=session)})
+    (part,) = up.ready().parts
+    assert part.pid is not None
+    (child,) = eventually(psutil.Process(part.pid).children)
+    os.kill(part.pid, signal.SIGKILL)
+    eventually(lambda: not kin.lives(child))
+    assert up.process is not None
+    assert up.process.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_its_end_is_the_end_of_all_and_of_nobody_else(up: Up, number: signal.Signals) -> None:
+    """However it ends, and though some parts obey nobody."""
+    port = closed_port()
+    foreign = subprocess.Popen(programs.command(programs.SLEEP))
+    try:
+        up.start(
+            {
+                "name": "server",
+                "command": programs.served(port),
+                "address": f"http://127.0.0.1:{port}/",
+            },
+            {"name": "calm", "command": programs.obedient(), "needs": ["server"]},
+            {"name": "stubborn", "command": programs.stubborn(), "needs": ["server"]},
+            {"name": "parent", "command": programs.with_child(session=True)},
+        )
+        up.ready()
+        # supervisor, keeper, four parts, two children
+        eventually(lambda: len(up.processes()) == 8)
+        up.signal(number)
+        eventually(lambda: not up.left(), STOP_S)
+        said = up.said()
+        assert up.process is not None
+        assert up.process.returncode == (-9 if number == signal.SIGKILL else 0), said
+        assert len(up.seen) == 8
+        assert foreign.poll() is None
+        assert up.now() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+def test_without_the_mark_a_killed_supervisor_would_leave_them(up: Up) -> None:
+    """The control of the test before: what the mark is not on is left alone."""
+    word = "a test's child without an environment"
+
+    def is_lost(one: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return word in " ".join(one.cmdline()) and not one.environ()
+        return False
+
+    unmarked = programs.CHILD.replace("start_new_session", "env={{}}, start_new_session").format(
+        program=f"# {word}\n{programs.STUBBORN}{programs.SLEEP}", session=True
+    )
+    up.start({"name": "one", "command": programs.command(unmarked, "import os; os._exit(0)")})
+    (lost,) = eventually(lambda: [one for one in psutil.process_iter() if is_lost(one)])
+    up.signal(signal.SIGKILL)
+    eventually(lambda: not up.left())
+    assert kin.lives(lost)
+    lost.kill()
+
+
+def test_a_keeper_that_dies_is_replaced(up: Up) -> None:
+    up.start({"name": "one", "command": programs.obedient()})
+    up.ready()
+    first = up.keeper()
+    assert first is not None
+    first.kill()
+    eventually(lambda: not kin.lives(first) and up.keeper())
+
+
+def test_what_is_left_when_all_are_killed_at_once_is_found_by_the_next(up: Up) -> None:
+    up.start(
+        {"name": "calm", "command": programs.obedient()},
+        {"name": "stubborn", "command": programs.stubborn()},
+    )
+    up.ready()
+    eventually(lambda: len(up.processes()) == 5)
+    assert up.process is not None
+    keeper = up.keeper()
+    assert keeper is not None
+    up.process.send_signal(signal.SIGSTOP)  # so that it starts no other one
+    keeper.kill()
+    up.process.kill()
+    up.process.wait()
+    eventually(lambda: len(up.left()) == 2)  # the stubborn part and its child
+    kin.end(kin.of_place(up.state / "up"), 0.0, 5.0)  # as the next `perdure up` does at first
+    assert up.left() == []
+
+
+def test_a_part_waits_for_what_it_needs_until_that_answers(up: Up) -> None:
+    port = closed_port()
+    asks = (
+        f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}').status, "
+        "flush=True)"
+    )
+    up.start(
+        {"name": "client", "command": programs.command(asks, programs.SLEEP), "needs": ["server"]},
+        {
+            "name": "server",
+            "command": programs.served(port, after_s=1.0),
+            "address": f"http://127.0.0.1:{port}/",
+        },
+    )
+    up.ready()
+    eventually(lambda: "200" in up.log("client"))
+    assert up.log("client").count("started as process") == 1
+
+
+def test_a_part_that_says_so_is_ready_when_it_has_said_so(up: Up) -> None:
+    program = programs.command("import time; time.sleep(0.5); print('I am here', flush=True)",
+                               programs.SLEEP)  # fmt: skip
+    up.start({"name": "one", "command": program, "says": "am here"})
+    eventually(lambda: up.now() and up.now().state == "starting")  # type: ignore[union-attr]  # it is held
+    up.ready()
+    assert "I am here" in up.log("one")
+
+
+def test_a_task_is_done_once(up: Up) -> None:
+    up.start(
+        {"name": "task", "command": programs.dying(0, words="done it"), "once": True},
+        {"name": "calm", "command": programs.obedient(), "needs": ["task"]},
+    )
+    now = up.ready()
+    assert [(one.name, one.state) for one in now.parts] == [("task", "done"), ("calm", "running")]
+    time.sleep(0.5)
+    assert up.log("task").count("started as process") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (programs.dying(3, words="no such thing"), "no such thing"),
+        (["/nowhere/at/all"], "/nowhere/at/all"),
+        (programs.dying(1, words="OSError: No space left on device"), "free some space"),
+    ],
+)
+def test_what_cannot_start_ends_all_and_says_why(up: Up, command: list[str], words: str) -> None:
+    up.start(
+        {"name": "calm", "command": programs.obedient()},
+        {"name": "broken", "command": command, "address": "http://127.0.0.1:9/"},
+    )
+    said = up.said()
+    assert up.process is not None
+    assert up.process.returncode == 1
+    assert "FAILED broken did not start" in said
+    assert words in said
+    assert "READY" not in said
+    assert up.left() == []
+
+
+@pytest.mark.parametrize(("code", "tries"), [(2, 1), (5, 3)])
+def test_a_task_that_fails_says_so_in_its_own_words(up: Up, code: int, tries: int) -> None:
+    up.start({"name": "deploy", "command": programs.dying(code, words="not so"), "once": True})
+    said = up.said()
+    assert up.process is not None
+    assert up.process.returncode == code
+    assert "FAILED perdure deploy: not so" in said
+    assert up.log("deploy").count("started as process") == tries
+
+
+def test_a_second_one_is_refused_and_the_first_goes_on(up: Up) -> None:
+    up.start({"name": "one", "command": programs.obedient()})
+    first = up.ready()
+    second = Up(up.root)
+    second.start({"name": "one", "command": programs.obedient()})
+    said = second.said()
+    assert second.process is not None
+    assert second.process.returncode == 4
+    assert f"process {first.pid}" in said
+    assert "http://127.0.0.1:9" in said
+    assert "perdure down" in said
+    assert up.now() == first
+
+
+def test_a_second_signal_ends_it_at_once(up: Up) -> None:
+    up.start({"name": "stubborn", "command": programs.stubborn(), "grace_s": 8.0})
+    up.ready()
+    eventually(lambda: len(up.processes()) == 4)
+    up.signal(signal.SIGTERM)
+    eventually(lambda: (now := up.now()) and now.state == "stopping")
+    up.signal(signal.SIGTERM)
+    eventually(lambda: not up.left(), 6.0)  # not the 8 s that it was given
+
+
+def test_a_full_disk_does_not_end_what_runs(up: Up, tmp_path: Path) -> None:
+    folder = up.state / "up" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "loud.log").symlink_to("/dev/full")
+    loud = programs.command(
+        "for i in range(1000): print('x' * 1000)", "print('said', flush=True)", programs.SLEEP
+    )
+    up.start({"name": "loud", "command": loud, "says": "said"})
+    up.ready()
+
+
+def test_a_port_stays_the_same_while_it_is_free(tmp_path: Path) -> None:
+    first = ports.choose(tmp_path, ["server", "mlflow"])
+    assert len(set(first.values())) == 2
+    assert ports.choose(tmp_path, ["server", "mlflow"]) == first
+    assert ports.choose(tmp_path, ["mlflow"]) == {"mlflow": first["mlflow"]}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first["server"]))
+        taken.listen()
+        other = ports.choose(tmp_path, ["server", "mlflow"])
+    assert other["server"] != first["server"]
+    assert other["mlflow"] == first["mlflow"]
+    (tmp_path / ports.FILE).write_text("broken")
+    assert set(ports.choose(tmp_path, ["server"])) == {"server"}
+
+
+def test_the_keeper_imports_little(up: Up) -> None:
+    heavy = ("psutil", "pydantic", "perdure.config", "prefect", "rich")
+    code = (
+        f"import sys, perdure.up.keeper\nprint([name for name in {heavy!r} if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "[]"

@@ -1,10 +1,10 @@
-# make demo | test | check | bench: each makes .venv where it is missing, and installs into it.
+# make demo | test | check | bench | soak: each makes .venv where it is missing, and installs into it.
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench soak format clean
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
@@ -32,6 +32,9 @@ check: $(READY)  ## Format and lint (ruff), types (mypy), directions (import-lin
 
 bench: $(READY)  ## Print the benchmark tables
 	@$(BIN)/python -m benchmarks
+
+soak: $(READY)  ## Kill everything at random while files arrive, three times; an hour
+	@$(BIN)/python -m tests.soak
 
 format: $(READY)  ## Format and mend what ruff can mend
 	@$(BIN)/ruff format .

@@ -20,6 +20,7 @@ import ctypes
 import gc
 import importlib
 import json
+import math
 import os
 import runpy
 import selectors
@@ -27,6 +28,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -69,6 +71,10 @@ MODULES = (
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
+
+GOODBYE_S = 8.0
+"""After SIGTERM, how long forks may take to end: it is for their clients to end them."""
+LOOK_S = 0.2
 
 LONGEST = 2**20
 """Bytes of a request, at most."""
@@ -143,25 +149,28 @@ class Server:
     """Clients by the process id of their fork."""
 
     def serve(self) -> Request | None:
-        """Serve until standard input ends.
+        """Serve until standard input ends; after SIGTERM, until the last fork has ended.
 
         Returns:
             None, in this process; in a fork what it is to run.
         """
         woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
         with selectors.DefaultSelector() as selector:
             for source in (0, woken, self.listener):
                 selector.register(source, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
+            leaving = math.inf
+            while time.monotonic() < leaving and (self.runs or leaving == math.inf):
+                for key, _ in selector.select(None if leaving == math.inf else LOOK_S):
                     ready = key.fileobj
                     if ready == 0:
                         if not os.read(0, 1024):
                             return None
                     elif ready == woken:
-                        os.read(woken, 1024)
+                        if signal.SIGTERM in os.read(woken, 1024):
+                            leaving = min(leaving, time.monotonic() + GOODBYE_S)
                         self._reap(selector)
                     elif ready is self.listener:
                         request = self._accept(selector)
@@ -171,6 +180,7 @@ class Server:
                             return request
                     elif isinstance(ready, socket.socket):
                         self._heard(selector, ready)
+        return None
 
     def _accept(self, selector: selectors.BaseSelector) -> Request | None:
         """Fork for a client. A request in the fork, None in this process."""
@@ -295,7 +305,6 @@ def listen(folder: Path) -> socket.socket:
 def main() -> None:
     """Import everything, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the supervisor
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder, *modules = sys.argv[1:]
     for module in modules or MODULES:
         try:
@@ -313,9 +322,9 @@ def main() -> None:
         if os.getpid() == me:
             server.end()
             (Path(folder) / SOCKET).unlink(missing_ok=True)
-            gc.unfreeze()  # or else native extensions report at the end what was not freed
     if request is not None:
         request.run()
+    _end(0)
 
 
 if __name__ == "__main__":

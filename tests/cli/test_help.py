@@ -86,7 +86,7 @@ def test_every_option_is_explained(name: str) -> None:
         assert "--json" in {text for option in options for text in option.opts}
     for option in options:
         assert option.help, option.opts
-    if name not in {"init", "demo"}:
+    if name not in {"init", "demo", "restore"}:
         assert "--workspace" in {text for option in options for text in option.opts}
 
 

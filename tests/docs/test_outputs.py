@@ -60,6 +60,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     found["history"] = _json(root, "history")
     found["show"] = _json(root, "show", "2")
     found["doctor"] = _json(root, "doctor")
+    found["down"] = _json(root, "down")
+    found["logs"] = _json(root, "logs")
+    found["backup"] = _json(root, "backup", str(folder / "backups"))
+    again = [str(folder / "backups"), str(folder / "again"), "--json"]
+    result = CliRunner().invoke(app, ["restore", *again])
+    assert result.exit_code == 0, result.output
+    found["restore"] = json.loads(result.stdout)
     assert second in found["show"]["cursor"]
     return found
 
@@ -102,6 +109,10 @@ NAMES = (
     "history",
     "show",
     "doctor",
+    "down",
+    "logs",
+    "backup",
+    "restore",
 )
 
 

@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import shlex
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,15 +49,20 @@ def test_every_path_and_name_is_there(path: Path) -> None:
     for word in words:
         if re.fullmatch(r"(src|flows|tasks|strategies|tests|docs)/[\w./]*", word):
             assert (pages.ROOT / word).exists() or "NAME" in word, word
-        if re.fullmatch(r"perdure(\.[a-z_]+)+", word) and not _is_tag(word):
+        if re.fullmatch(r"perdure(\.[a-z_]+)+", word) and not _is_told(word):
             assert _resolves(word), word
 
 
-def _is_tag(word: str) -> bool:
-    """MLflow tags begin with the same word."""
+def _is_told(word: str) -> bool:
+    """MLflow's tags and Prefect's events begin with the same word."""
+    from perdure.flows.service import events
     from perdure.tasks.registry import codec
 
-    return word in {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE} or word == "perdure.toml"
+    tags = {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE, events.BY}
+    return word in tags | set(typing.get_args(events.EventName)) | {
+        "perdure.toml",
+        "perdure.model.weather",
+    }
 
 
 def _resolves(name: str) -> bool:

@@ -7,6 +7,7 @@ import io
 import os
 import pickle  # noqa: TID251 - to plant what must not run
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,8 +46,8 @@ MEANT = {
     # `model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace.
     "strategies/own_code.py": ["compile()", "exec()"],
     # `python -m MODULE`: Prefect's engine, and what this account asks of the warm process.
-    "flows/service/job.py": ["runpy"],
-    "flows/service/warm.py": ["runpy"],
+    "flows/service/job.py": ["import runpy"],
+    "flows/service/warm.py": ["import runpy"],
 }
 ATTRIBUTES = frozenset(["read_pickle", "to_pickle", "full_load", "unsafe_load", "allow_pickle"])
 
@@ -142,7 +143,10 @@ def test_no_module_of_ours_can() -> None:
     modules = sorted({p.resolve() for room in ROOMS for p in (REPOSITORY / room).rglob("*.py")})
     assert len(modules) > 70
     found = {
-        str(path.relative_to(REPOSITORY)): list(forbidden(ast.parse(path.read_bytes())))
+        str(path.relative_to(REPOSITORY)): [
+            re.sub(r"(import runpy) on line \d+", r"\1", one)
+            for one in forbidden(ast.parse(path.read_bytes()))
+        ]
         for path in modules
     }
     assert {path: faults for path, faults in found.items() if faults} == MEANT

@@ -36,6 +36,9 @@ VICTIMS = {
     "mlflow": 1,
 }
 """Who is killed, by weight."""
+IN_A_RUN = 0.15
+"""Share of the kills that wait for a flow run first; else few would meet one at work."""
+AWAIT_SECONDS = 40.0
 STUCK_SECONDS = 150.0
 """Work is picked up again in two minutes; so long without any progress, and it is not."""
 BAD = kit.table(5).replace("a,b,", "a,c,")
@@ -65,6 +68,8 @@ class Soak:
                 self.say("perdure up")
             if self.random.random() < 0.3:
                 self.arrive()
+            if self.random.random() < IN_A_RUN:
+                self.await_a_run()
             time.sleep(self.random.expovariate(1 / 2.0))
             self.kill()
         if not self.machine.alive:
@@ -77,6 +82,12 @@ class Soak:
         time.sleep(1)
         found += [f"still there: {one}" for one in self.machine.processes()]
         return found
+
+    def await_a_run(self) -> None:
+        """Until a flow run's process is there, but not for ever."""
+        end = time.monotonic() + AWAIT_SECONDS
+        while not self.find("flow run") and time.monotonic() < end:
+            time.sleep(0.2)
 
     def settle(self) -> None:
         """Wait until nothing is left to do.

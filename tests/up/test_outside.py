@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+WARM = ["warm"] if sys.platform == "linux" else []
+
+
 def planned(root: Path) -> tuple[list[str], str]:
     found = plan(config.read(root), root)
     return [part.name for part in found.parts], found.environment["PREFECT_API_URL"]
@@ -30,21 +34,22 @@ def planned(root: Path) -> tuple[list[str], str]:
 
 def test_where_nothing_is_configured_everything_is_ours(root: Path) -> None:
     names, api = planned(root)
-    assert names == ["server", "mlflow", "deploy", "watcher", "worker"]
+    assert names == ["server", "mlflow", "deploy", "watcher", "worker", *WARM]
     assert api.startswith("http://127.0.0.1:")
     found = plan(config.read(root), root)
     assert found.remarks == ()
-    assert {part.name for part in found.parts if part.needs} == {"deploy", "watcher", "worker"}
+    needy = {part.name for part in found.parts if part.needs}
+    assert needy == {"deploy", "watcher", "worker", *WARM}
 
 
 def test_the_variable_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "https://me:secret@prefect.example/api")
     found = plan(config.read(root), root)
-    assert [part.name for part in found.parts] == ["mlflow", "deploy", "watcher", "worker"]
+    assert [part.name for part in found.parts] == ["mlflow", "deploy", "watcher", "worker", *WARM]
     assert found.environment["PREFECT_API_URL"] == "https://me:secret@prefect.example/api"
     assert found.prefect_page == "https://prefect.example"
     assert "secret" not in f"{found.prefect_api} {found.remarks}"
-    assert all(part.needs == () for part in found.parts)
+    assert all(part.needs == () for part in found.parts if part.name not in WARM)
 
 
 def test_a_profile_is_used_as_prefect_reads_it(root: Path) -> None:
@@ -52,7 +57,8 @@ def test_a_profile_is_used_as_prefect_reads_it(root: Path) -> None:
         'active = "two"\n[profiles.one]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n'
         '[profiles.two]\nPREFECT_API_URL = "http://127.0.0.1:2/api"\n'
     )
-    assert planned(root) == (["mlflow", "deploy", "watcher", "worker"], "http://127.0.0.1:2/api")
+    names = ["mlflow", "deploy", "watcher", "worker", *WARM]
+    assert planned(root) == (names, "http://127.0.0.1:2/api")
 
 
 def test_a_file_of_prefect_s_that_says_nothing_of_it_is_none(root: Path) -> None:
@@ -71,14 +77,15 @@ def test_settings_that_prefect_cannot_read_are_a_fault_of_the_configuration(root
 def test_an_mlflow_server_is_used(root: Path) -> None:
     (root / "perdure.toml").write_text(f'{CONFIG}[tracking]\nuri = "http://127.0.0.1:5000"\n')
     found = plan(config.read(root), root)
-    assert [part.name for part in found.parts] == ["server", "deploy", "watcher", "worker"]
+    assert [part.name for part in found.parts] == ["server", "deploy", "watcher", "worker", *WARM]
     assert found.mlflow == "http://127.0.0.1:5000"
     assert found.remarks == ("MLflow is the one of tracking.uri: http://127.0.0.1:5000",)
 
 
 def test_a_workspace_that_learns_on_gpus_has_a_worker_for_them(root: Path) -> None:
     (root / "perdure.toml").write_text(f'{CONFIG}[resources]\npool = "gpu"\n')
-    assert planned(root)[0] == ["server", "mlflow", "deploy", "watcher", "worker", "worker-gpu"]
+    names = ["server", "mlflow", "deploy", "watcher", "worker", "worker-gpu", *WARM]
+    assert planned(root)[0] == names
 
 
 def test_no_proxy_is_asked_for_what_is_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,13 +53,16 @@ def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
         told("perdure up")
         start = time.perf_counter()
         with _up(root):
-            ready = time.perf_counter() - start
-            yield Row(PART, READY, ready, 15.0, most=True, unit="s")
-            told(f"idle for {IDLE_S:.0f} s")
-            time.sleep(QUIET_S)
-            yield from _idle(root)
-            told(f"{YEARS} years, one after the other")
-            yield _arrivals(root)
+            if only in READY:
+                yield Row(PART, READY, time.perf_counter() - start, 15.0, most=True, unit="s")
+            if only in IDLE or only in MEMORY:
+                told(f"idle for {IDLE_S:.0f} s")
+                time.sleep(QUIET_S)
+                yield from (row for row in _idle(root) if only in row.name)
+            if only in ARRIVAL:
+                told(f"{YEARS} years, one after the other")
+                time.sleep(QUIET_S)  # until it is warm
+                yield _arrivals(root)
 
 
 def _workspace(root: Path, told: Callable[[str], object]) -> Path:

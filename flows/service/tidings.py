@@ -117,7 +117,7 @@ def _claimed(news: News, told: Told) -> bool:
     if holder != NOBODY and 0 <= time.time() - since < CLAIM_S:
         return False
     token = uuid.uuid4().hex
-    news.note(TELLING, f"{token} {time.time():.0f}")
+    news.note(TELLING, f"{token} {int(time.time())}")
     time.sleep(SETTLE_S)
     if _claim(news)[0] != token:
         return False

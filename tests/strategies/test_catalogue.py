@@ -35,7 +35,7 @@ def test_defaults_are_pinned() -> None:
         "icarl": {"size": 2000},
         "joint": {},
         "lwf": {"alpha": 1.0, "temperature": 2.0},
-        "mas": {"penalty": 1.0, "decay": 1.0, "rows": None},
+        "mas": {"penalty": 0.01, "decay": 1.0, "rows": None},
         "naive": {},
         "replay": {**memory, "policy": "reservoir"},
         "si": {"penalty": 1.0, "damping": 0.1},

@@ -347,7 +347,7 @@ def test_a_machine_that_was_killed_while_it_began_is_taken_over_from(
         herald.tell(ws)
         promote(registry, 1)
         tag = codec.PREFIX + tidings.TELLING
-        registry.client.call("set_registered_model_tag", "weather", tag, f"x {time.time():.0f}")
+        registry.client.call("set_registered_model_tag", "weather", tag, f"x {int(time.time())}")
         assert herald.tell(ws) == 0
         later(monkeypatch, time.time() + tidings.CLAIM_S + 1)
         assert herald.tell(ws) == 1

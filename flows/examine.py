@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import PerdureError, UsageError
 from perdure.flows.workspace import open_workspace
@@ -112,8 +113,7 @@ def _shown(ws: Workspace) -> str:
     """The tracking address, without a password."""
     if ws.config.tracking.uri is None:
         return "SQLite in .perdure/"
-    scheme, _, rest = ws.tracking_uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return without_secrets(ws.tracking_uri)
 
 
 def _prefect(root: Path | None) -> Check:

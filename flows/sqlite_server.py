@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import signal
 import socket
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,17 +179,3 @@ def own_stdout() -> int:
     said = os.dup(1)
     os.dup2(2, 1)
     return said
-
-
-def end_with_parent() -> None:
-    """End this process by SIGTERM when its standard input ends.
-
-    The kernel closes the pipe when the parent ends, also by SIGKILL.
-    """
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -23,6 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from perdure import parent
 from perdure.flows import sqlite_server
 
 SERVER_SETTINGS: dict[str, Any] = {
@@ -125,7 +126,7 @@ class TemporaryServer:
 def _serve(path: Path) -> None:
     """The child: serve until standard input ends."""
     said = sqlite_server.own_stdout()
-    sqlite_server.end_with_parent()
+    parent.end_with()
     listener = sqlite_server.listen(0)
 
     from prefect.settings import temporary_settings

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from perdure import parent
 from perdure.flows import sqlite_server
 
 SERVER_SETTINGS: dict[str, Any] = {
@@ -68,8 +69,8 @@ def main(database: Path, port: int) -> None:
         port: Of 127.0.0.1; 0 for any that is free.
     """
     said = sqlite_server.own_stdout()
-    sqlite_server.end_with_parent()
     listener = sqlite_server.listen(port)
+    parent.end_with()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     os.environ["PERDURE_PREFECT_LEASES"] = str(leases(database))  # leases.FOLDER
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.flows import inbox
 from perdure.flows.service.settled import Looks
@@ -65,8 +65,8 @@ class FolderElsewhere:
 
     @property
     def shown(self) -> str:
-        """The URL without what may be a password."""
-        return re.sub(r"//[^/@]*@", "//…@", self.url).partition("?")[0]
+        """The URL as it may be shown."""
+        return without_secrets(self.url)
 
     def poll(self) -> float:
         """Look, and bring what is new.

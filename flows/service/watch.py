@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from perdure import parent
 from perdure.config import Workspace
 from perdure.errors import PerdureError
 from perdure.flows.service import arrivals, sources
@@ -191,7 +191,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    threading.Thread(target=_end_with_input, args=(stop,), daemon=True).start()
+    parent.end_with(stop.set)
     watcher = _opened(root_of("."), stop)
     if watcher is not None:
         watcher.start()
@@ -212,13 +212,6 @@ def _opened(root: Path, stop: threading.Event) -> Watcher | None:
                 logger.warning("Waiting until the configuration is mended. %s", error)
             stop.wait(SOON_S)
     return None
-
-
-def _end_with_input(stop: threading.Event) -> None:
-    """The kernel closes the pipe when the parent ends, also by SIGKILL."""
-    while os.read(0, 1024):
-        pass
-    stop.set()
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from perdure import parent
 from perdure.config import Workspace, read
 from perdure.flows.service import gpus, job, names
 from perdure.flows.service.names import Pool
@@ -117,7 +117,12 @@ async def _until_ended(ws: Workspace, pool: Pool, name: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    threading.Thread(target=_at_end_of_stdin, args=(loop, ended), daemon=True).start()
+
+    def leave() -> None:
+        with suppress(RuntimeError):  # it is ending already
+            loop.call_soon_threadsafe(ended.set)
+
+    parent.end_with(leave)
     worker = Worker(
         work_pool_name=pool,
         work_queues=[names.queue(ws.config.model.name)],
@@ -146,15 +151,6 @@ async def _see_off(worker: Worker) -> None:
             logger.warning("%d flow runs did not end in %g s; killed.", worker.running, GOODBYE_S)
             os.killpg(0, signal.SIGKILL)
         await asyncio.sleep(0.05)
-
-
-def _at_end_of_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    """The kernel closes the pipe when the parent ends, also by SIGKILL."""
-    with suppress(OSError):
-        while os.read(0, 1024):
-            pass
-    with suppress(RuntimeError):  # it is ending already
-        loop.call_soon_threadsafe(ended.set)
 
 
 if __name__ == "__main__":

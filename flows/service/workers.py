@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from perdure import parent
 from perdure.config import Workspace
 from perdure.errors import UsageError
 from perdure.flows.service import gpus, worker
@@ -144,7 +145,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     if with_stdin:
-        threading.Thread(target=_until_stdin_ends, daemon=True).start()
+        parent.end_with()
     try:
         while not ended.is_set():
             for one in kept:
@@ -158,10 +159,3 @@ def run(
             one.see_off(deadline)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _until_stdin_ends() -> None:
-    with suppress(OSError):
-        while os.read(0, 1024):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from perdure.addresses import without_secrets
 from perdure.errors import Fault
 from perdure.tasks.git.command import git, run
 
@@ -62,12 +62,12 @@ def on_branch(root: Path) -> str | None:
 
 
 def remotes(root: Path) -> dict[str, str]:
-    """The remotes' addresses by name, without passwords."""
+    """The remotes' addresses by name, without secrets."""
     done = run(root, "config", "--get-regexp", r"^remote\..*\.url$")
     found = {}
     for line in done.stdout.splitlines():
         key, _, address = line.partition(" ")
-        found[key.removeprefix("remote.").removesuffix(".url")] = _without_password(address)
+        found[key.removeprefix("remote.").removesuffix(".url")] = without_secrets(address)
     return found
 
 
@@ -90,11 +90,3 @@ def changed(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = sorted({name for name in (there + staged).split("\0") if name})
     kept = tuple(name for name in names if (root / name).is_file())
     return kept, tuple(name for name in names if name not in kept)
-
-
-def _without_password(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.password is None:
-        return address
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))

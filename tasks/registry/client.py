@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, Unreachable
 
@@ -174,7 +175,7 @@ def unreachable(uri: str, error: BaseException) -> Unreachable:
     """The error that says that MLflow does not answer."""
     why = (str(error).strip() or type(error).__name__).splitlines()[0]
     return Unreachable(
-        f"MLflow at {without_password(uri)} does not answer: {why[:300]}",
+        f"MLflow at {without_secrets(uri)} does not answer: {why[:300]}",
         hint="start the MLflow server, or mend tracking.uri in perdure.toml; then: perdure doctor",
     )
 
@@ -194,7 +195,7 @@ def translated(uri: str) -> Iterator[None]:
             raise unreachable(uri, error) from error
         if code is None and not isinstance(error, OSError):
             raise
-        raise Fault(f"MLflow at {without_password(uri)}: {str(error)[:1000]}") from error
+        raise Fault(f"MLflow at {without_secrets(uri)}: {str(error)[:1000]}") from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -213,11 +214,3 @@ def _says_nobody(error: BaseException) -> bool:
         return True
     text = str(error)
     return any(f"error code {status}" in text for status in (502, 503, 504))
-
-
-def without_password(uri: str) -> str:
-    """An address as it may be shown."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@")

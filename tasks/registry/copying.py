@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Unreachable
 from perdure.tasks.registry import codec, moved
-from perdure.tasks.registry.client import tracking_uri, without_password
+from perdure.tasks.registry.client import tracking_uri
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
@@ -22,7 +23,7 @@ ARTIFACTS = "artifacts"
 
 def server(ws: Workspace) -> str | None:
     """The address of the registry where it is not the workspace's own; without a password."""
-    return None if ws.config.tracking.uri is None else without_password(tracking_uri(ws))
+    return None if ws.config.tracking.uri is None else without_secrets(tracking_uri(ws))
 
 
 def database(ws: Workspace, target: Path) -> bool:

@@ -9,13 +9,11 @@ processes of its own for jobs that nobody sends.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import warnings
 from pathlib import Path
 
-from perdure import config
+from perdure import config, parent
 from perdure.tasks.registry.client import ENVIRONMENT, alone, quieten, sqlite_path, tracking_uri
 
 HOST = "127.0.0.1"
@@ -28,7 +26,7 @@ def main(root: Path, port: int) -> None:
         root: The workspace.
         port: On loopback.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent.end_with()
     ws = config.read(root)
     uri = tracking_uri(ws)
     artifacts = ws.state / "artifacts"
@@ -59,13 +57,6 @@ def main(root: Path, port: int) -> None:
     with alone(sqlite_path(uri)):
         initialize_backend_stores(uri, uri, "mlflow-artifacts:/")
     uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False)
-
-
-def _end_with_parent() -> None:
-    """The kernel closes the pipe when the parent ends, also by SIGKILL."""
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from perdure.addresses import without_secrets
 from perdure.errors import ConfigError
 
 ASK = "from prefect.settings import get_current_settings as now; print(now().api.url or '')"
@@ -61,7 +62,7 @@ def _may_say(path: Path) -> bool:
 
 def prefect_page(api: str) -> str | None:
     """Where people look, if it follows from the API's address, as it does for Prefect's server."""
-    return shown(api).rstrip("/").removesuffix("/api") if _is_server(api) else None
+    return without_secrets(api).rstrip("/").removesuffix("/api") if _is_server(api) else None
 
 
 def _is_server(api: str) -> bool:
@@ -71,14 +72,5 @@ def _is_server(api: str) -> bool:
 def mlflow(uri: str) -> str | None:
     """The address of an MLflow server; None: the workspace's own database, which has none."""
     if uri.startswith(("http://", "https://")):
-        return shown(uri)
+        return without_secrets(uri)
     return uri if uri.startswith("databricks") else None
-
-
-def shown(url: str) -> str:
-    """An address without what is secret in it."""
-    parts = urlsplit(url)
-    if parts.password is None and parts.username is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host).geturl()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.up import outside, ports
 
@@ -69,7 +70,7 @@ def plan(ws: Workspace, folder: Path) -> Plan:
         parts.append(_server(folder, port["server"], api))
     else:
         api, page = configured, outside.prefect_page(configured)
-        remarks.append(f"Prefect's server is the one that is configured: {outside.shown(api)}")
+        remarks.append(f"Prefect's server is the one that is configured: {without_secrets(api)}")
     if elsewhere is None:
         mlflow = f"http://{ports.HOST}:{port['mlflow']}"
         parts.append(_mlflow(ws, port["mlflow"], mlflow))
@@ -84,7 +85,7 @@ def plan(ws: Workspace, folder: Path) -> Plan:
     return Plan(
         root=ws.root,
         state=ws.state,
-        prefect_api=outside.shown(api),
+        prefect_api=without_secrets(api),
         prefect_page=page,
         mlflow=mlflow,
         parts=tuple(parts),

@@ -22,7 +22,7 @@ demo: $(READY)  ## Learn twenty years of weather in demo/, refuse bad data, roll
 	@$(BIN)/perdure demo
 
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## Format and lint (ruff), types (mypy), directions (import-linter)
 	@$(BIN)/ruff format --check .
@@ -33,8 +33,9 @@ check: $(READY)  ## Format and lint (ruff), types (mypy), directions (import-lin
 bench: $(READY)  ## Print the benchmark tables
 	@$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## Kill everything at random while files arrive, three times; an hour
+soak: $(READY)  ## Kill everything at random, fill the disk, shift the clock; an hour
 	@$(BIN)/python -m tests.soak
+	@$(BIN)/python -m tests.soak.outages all
 
 format: $(READY)  ## Format and mend what ruff can mend
 	@$(BIN)/ruff format .

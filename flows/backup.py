@@ -107,9 +107,12 @@ def _inbox(ws: Workspace, copier: Copier) -> list[str]:
         name = f"{INBOX}/{path.name}"
         if path.is_symlink():
             continue  # it would be refused
-        if path.is_dir():
-            copier.tree(path, name)
-        elif not copier.file(path, name):
+        try:
+            if path.is_dir():
+                copier.tree(path, name)
+            elif not copier.file(path, name):
+                left_out.append(path)
+        except PermissionError:  # an ingest leaves it, too
             left_out.append(path)
     return [f"{ws.config.data.inbox}/{path.name}" for path in left_out if path.exists()]
 
@@ -155,10 +158,11 @@ def _repository(
         bundles.bundle(top, copier.target / BUNDLE)
         copier.wrote(BUNDLE)
     head = refs.splitlines()[-1]
-    changed, deleted = bundles.changed(ws.root)
+    changed = bundles.changed(ws.root)
     own = {data_versions.pointer(ws).relative_to(ws.root).as_posix()}
     inbox = f"{ws.config.data.inbox}/"
-    for name in changed:
+    left_out += [name for name in changed.others if not name.startswith(inbox)]
+    for name in changed.files:
         if name in own or name.startswith(inbox):
             continue
         if not copier.file(ws.root / name, f"{CHANGED}/{name}") and (ws.root / name).exists():
@@ -168,7 +172,7 @@ def _repository(
         "head": head,
         "branch": bundles.on_branch(top),
         "remotes": bundles.remotes(top),
-        "deleted": [name for name in deleted if name not in own],
+        "deleted": [name for name in changed.gone if name not in own],
     }
     return said, git.at(ws.root, head, data_versions.pointer(ws))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from perdure.addresses import without_secrets
+from perdure.addresses import in_text, without_secrets
 from perdure.config import Workspace
 from perdure.errors import PerdureError, UsageError
 from perdure.flows.workspace import open_workspace
@@ -19,9 +20,11 @@ from perdure.records import Check
 from perdure.tasks import data_versions, git
 from perdure.tasks.registry import Registry
 
+logger = logging.getLogger("perdure")
+
 
 def examine(workspace: str) -> list[Check]:
-    """Look at git, DVC, its remote, MLflow, Prefect, the device and the versions.
+    """Look at git, DVC, their remotes, MLflow, Prefect, the device and the versions.
 
     Args:
         workspace: Folder of a workspace. Where there is none, what needs one is left out.
@@ -44,6 +47,7 @@ def examine(workspace: str) -> list[Check]:
         *checks,
         _try("dvc", lambda: _dvc(ws)),
         _try("remote", lambda: _remote(ws)),
+        _try("git remote", lambda: _git_remote(ws)),
         _try("mlflow", lambda: _mlflow(ws)),
         _try("prefect", lambda: _prefect(ws.root)),
         *([_try("notices", lambda: _notices(ws))] if ws.config.notify else []),
@@ -56,6 +60,10 @@ def _try(name: str, look: Callable[[], Check]) -> Check:
         return look()
     except PerdureError as error:
         return Check(name, False, error.message, error.hint)
+    except Exception as error:  # what is broken may break in any way, and is told
+        logger.debug("The check %s failed", name, exc_info=True)
+        what = in_text(f"{type(error).__name__}: {error}")
+        return Check(name, False, what, "perdure --verbose doctor shows where")
 
 
 def _versions() -> Check:
@@ -98,9 +106,40 @@ def _dvc(ws: Workspace) -> Check:
 
 
 def _remote(ws: Workspace) -> Check:
-    if data_versions.remote_reachable(ws):
+    problem = data_versions.remote_problem(ws)
+    if problem is None:
         return Check("remote", True, "the default DVC remote answers")
-    return Check("remote", False, "the default DVC remote does not answer", "dvc remote list")
+    return Check(
+        "remote", False, f"the default DVC remote does not answer: {problem}", "dvc remote list"
+    )
+
+
+def _git_remote(ws: Workspace) -> Check:
+    """Whether data can be published; nothing is."""
+    name = "git remote"
+    remote = ws.config.shared.git_remote
+    if remote is None:
+        return _git_remote_of_others(ws)
+    branch = git.branch(ws.root, remote)
+    on = branch.ref.removeprefix("refs/heads/")
+    problem = git.try_push(ws.root, branch)
+    if problem is None:
+        return Check(name, True, f"{remote} answers, and takes a push to {on}")
+    answers = git.try_fetch(ws.root, remote) is None
+    what = f"answers, but takes no push to {on}" if answers else "does not answer"
+    return Check(
+        name, False, f"{remote} {what}: {problem}", f"git push --dry-run {remote} HEAD:{on}"
+    )
+
+
+def _git_remote_of_others(ws: Workspace) -> Check:
+    """One that the user has, and this workspace does not use: nothing waits for it."""
+    remote = git.remote_of(ws.root)
+    if remote is None:
+        return Check("git remote", True, "none; shared.git_remote is not set")
+    problem = git.try_fetch(ws.root, remote)
+    said = "answers" if problem is None else f"does not answer: {problem}"
+    return Check("git remote", True, f"{remote} {said}; not used, as shared.git_remote is not set")
 
 
 def _mlflow(ws: Workspace) -> Check:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from perdure.errors import Refusal, UsageError
-from perdure.flows import decisions, model_lock
+from perdure.config import Workspace
+from perdure.errors import LockHeld, Refusal, UsageError
+from perdure.flows import decisions, ingest, model_lock
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import SetAside
 from perdure.tasks import experiences
@@ -36,7 +37,8 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
     """Set experiences aside by hand.
 
     Raises:
-        UsageError: There is no such experience; nothing was changed.
+        UsageError: There is no such experience, on any machine; nothing was changed.
+        Unreachable: Only another machine may know it, and a remote does not answer.
         Refusal: A model that serves has learned one of them; nothing was changed.
     """
     ws = open_workspace(workspace)
@@ -45,11 +47,7 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
         registry.recover()
         now = registry.read()
         chosen = list(dict.fromkeys(ids))
-        unknown = set(chosen) - {one.id for one in experiences.list_experiences(ws)}
-        if unknown:
-            raise UsageError(
-                f"no such experience: {', '.join(sorted(unknown))}", hint="perdure status"
-            )
+        _known(ws, chosen)
         for version in (now.challenger, now.champion):
             if version and (learned := set(chosen) & set(version.cursor)):
                 raise Refusal(
@@ -58,3 +56,25 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
                 )
         registry.apply(decisions.quarantined(chosen, reason, who()))
     return SetAside(tuple(chosen))
+
+
+def _known(ws: Workspace, ids: list[str]) -> None:
+    """Make sure that there are such experiences; another machine may have published them.
+
+    What is recorded here keeps its id for ever. So the remotes are asked only of what is not:
+    bad data must be set aside while they are away, too.
+    """
+    unknown = _unknown(ws, ids)
+    if not unknown:
+        return
+    if not ingest.complete(ws):
+        raise LockHeld(
+            f"an ingest is at work, and may bring {', '.join(unknown)}; nothing was changed",
+            hint="run the command again when it is done",
+        )
+    if unknown := _unknown(ws, ids):
+        raise UsageError(f"no such experience: {', '.join(unknown)}", hint="perdure status")
+
+
+def _unknown(ws: Workspace, ids: list[str]) -> list[str]:
+    return sorted(set(ids) - {one.id for one in experiences.committed(ws)})

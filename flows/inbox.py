@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,9 @@ class Arrived:
     """None: it cannot be looked at."""
 
 
-def arrived(ws: Workspace, paths: list[str] | None, images: bool = False) -> list[Arrived]:
+def arrived(
+    ws: Workspace, paths: list[str] | None, images: bool = False, rest_s: float = 0.0
+) -> list[Arrived]:
     """The files that paths name; a folder gives its files, in order of name.
 
     What is still being written in the inbox stays there for the next time. A file that somebody
@@ -35,30 +39,92 @@ def arrived(ws: Workspace, paths: list[str] | None, images: bool = False) -> lis
         ws: The workspace.
         paths: By default the inbox.
         images: A folder with folders in it arrives as one: they are those of the classes.
+        rest_s: What is in the inbox must not have changed for so long, in seconds. Who writes a
+            file piece by piece, and closes it in between, is told from who is done by this alone.
 
     Raises:
         UsageError: A path does not exist; nothing was changed.
     """
-    found: list[Path] = []
+    found: list[Arrived] = []
     for path in map(Path, paths or [str(ws.inbox)]):
         if path.is_dir():
             inbox = path.resolve() == ws.inbox.resolve()
             whole = images and not inbox and _has_folders(path)
-            inside = [path] if whole else _files(path, images)
-            found += _settled(inside) if inbox else inside
+            # As they are now, before anybody asks whether they are whole: what changes from
+            # here on, in whatever moment, is left.
+            inside = [
+                Arrived(one, seen(one)) for one in ([path] if whole else _files(path, images))
+            ]
+            found += _settled(inside, rest_s) if inbox else inside
         elif os.path.lexists(path):
-            found.append(path)
+            found.append(Arrived(path, seen(path)))
         elif path != ws.inbox:
             raise UsageError(f"{path} does not exist", hint="perdure ingest PATH...")
-    return [Arrived(path, seen(path)) for path in dict.fromkeys(found)]
+    return list({one.path: one for one in found}.values())
 
 
-def _settled(paths: list[Path]) -> list[Path]:
-    found = settled.wait(paths)
-    if growing := [path.name for path in paths if path not in found]:
+def _settled(files: list[Arrived], rest_s: float) -> list[Arrived]:
+    whole = set(settled.wait([file.path for file in files]))
+    now = time.time()
+    found = [file for file in files if file.path in whole and _age_s(file.path, now) >= rest_s]
+    if growing := [file.path.name for file in files if file not in found]:
         some = ", ".join(growing[:5]) + (", …" if len(growing) > 5 else "")
         logger.info("Still being written, and left for the next time: %s", some)
     return found
+
+
+def _age_s(path: Path, now: float) -> float:
+    """For how long a file, or all in a folder, has not changed, in seconds.
+
+    A date in the future says nothing: that clock was ahead, or ours was set back.
+    """
+    ages = [math.inf]
+    for place, _, names in os.walk(path):
+        ages += [now - _date(Path(place, name)) for name in (".", *names)]
+    ages.append(now - _date(path))
+    return min(age for age in ages if age >= 0)
+
+
+def _date(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # it is gone, which is found where it is read
+        return -math.inf
+
+
+def has_changed(ws: Workspace, file: Arrived) -> bool:
+    """Whether a file in the inbox is no longer what was first looked at: it is left there."""
+    if not _is_inside(ws, file.path) or seen(file.path) == file.seen:
+        return False
+    logger.info("%s changed while it was read, and is left for the next time", file.path.name)
+    return True
+
+
+def is_unreadable(ws: Workspace, file: Path) -> bool:
+    """Whether a file in the inbox cannot be read, and so not be kept in quarantine either."""
+    if not _is_inside(ws, file):
+        return False
+    try:
+        _open(file)
+    except FileNotFoundError:  # or a link to nothing; whoever reads it says so
+        return False
+    except OSError as error:
+        logger.warning(
+            "%s cannot be read (%s): it stays in the inbox until this account may read it.",
+            file,
+            error.strerror or error,
+        )
+        return True
+    return False
+
+
+def _open(file: Path) -> None:
+    if file.is_dir() and not file.is_symlink():
+        for entry in folders.entries(file):
+            if entry.fault is None:
+                folders.opened(file, entry.name).close()
+    elif file.is_file():
+        file.open("rb").close()
 
 
 def waiting(ws: Workspace) -> list[Path]:
@@ -81,7 +147,11 @@ def of_images(ws: Workspace) -> bool:
 
 def is_foreign(ws: Workspace, file: Path) -> bool:
     """Whether a file in the inbox is a link, and so content that lies somewhere else."""
-    return file.is_symlink() and file.parent.resolve() == ws.inbox.resolve()
+    return file.is_symlink() and _is_inside(ws, file)
+
+
+def _is_inside(ws: Workspace, file: Path) -> bool:
+    return file.parent.resolve() == ws.inbox.resolve()
 
 
 def let_go(ws: Workspace, file: Arrived) -> None:
@@ -89,13 +159,24 @@ def let_go(ws: Workspace, file: Arrived) -> None:
 
     A file that lies elsewhere stays, and so does one that changed meanwhile: it comes next.
     """
-    inside = file.path.parent.resolve() == ws.inbox.resolve()
-    if not inside or file.seen is None:
+    if not _is_inside(ws, file.path) or file.seen is None:
         return
-    if file.path.is_dir() and not file.path.is_symlink():
-        folders.remove(file.path, file.seen)
-    elif seen(file.path) == file.seen:
-        file.path.unlink(missing_ok=True)
+    try:
+        now = seen(file.path)
+        if now is None:  # somebody else has removed it
+            return
+        if now != file.seen:
+            logger.warning(
+                "%s changed after it was read: what it was then is kept, and what it is now "
+                "is ingested next time.",
+                file.path.name,
+            )
+        elif file.path.is_dir() and not file.path.is_symlink():
+            folders.remove(file.path, file.seen)
+        else:
+            file.path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s is kept now, and is to be removed from the inbox: %s", file.path, error)
 
 
 def _has_folders(folder: Path) -> bool:
@@ -116,4 +197,7 @@ def _files(folder: Path, images: bool) -> list[Path]:
 
 def _filled(folder: Path) -> bool:
     """Whether somebody has put files into a folder, or it is a link, to be refused."""
-    return folder.is_symlink() or bool(folders.entries(folder))
+    try:
+        return folder.is_symlink() or bool(folders.entries(folder))
+    except OSError:  # it cannot be read, which is told where it is ingested
+        return True

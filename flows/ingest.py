@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from perdure.config import Workspace
-from perdure.errors import DataRefused
+from perdure.errors import DataRefused, LockHeld
 from perdure.flows import inbox, prefect_engine, sharing
+from perdure.flows.inbox import Arrived
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import clear_parts, open_workspace, who
-from perdure.records import DataRevision, Ingest, Ingested
+from perdure.records import DataRevision, Experience, Ingest, Ingested
 from perdure.tasks import data_versions, experiences, git, locks
 from perdure.tasks.tables import check, content, pictures, read
 from perdure.tasks.tables import schema as schemas
@@ -33,48 +34,72 @@ def run(workspace: str, paths: list[str]) -> Ingest:
 
 
 @flow(name="ingest", flow_run_name=prefect_engine.run_name("ingest"))
-def ingest(workspace: str = ".", paths: list[str] | None = None) -> Ingest:
+def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool = False) -> Ingest:
     """Check files against the schema; make each an experience, or put it into quarantine.
 
     Args:
         workspace: Folder of the workspace.
         paths: Files, or folders of files, by default the inbox; where the schema is one of
             images, also folders of images by class.
+        settled: Whether to leave in the inbox what has changed within `trigger.debounce`.
     """
     ws = open_workspace(workspace)
     with locks.hold(ws, "data", "ingest", wait_s=WAIT_FOR_DATA_S):
         sharing.update(ws, publishing=True)
         ws = open_workspace(workspace)  # as others may have changed it
         rules = schemas.load(ws.schema, ws.config.data)
-        files = inbox.arrived(ws, paths, images=rules.kind == "image")
+        rest_s = ws.config.trigger.debounce if settled else 0.0
+        files = inbox.arrived(ws, paths, images=rules.kind == "image", rest_s=rest_s)
         finish(ws)
-        results = [accept(ws, file.path, rules) for file in files]
-        results, revision = version(ws, results)
-        for file in files:
+        known = list(experiences.list_experiences(ws))
+        taken = [(file, one) for file in files if (one := accept(ws, file, rules, known))]
+        results, revision = version(ws, [one for _, one in taken])
+        for file, _ in taken:
             inbox.let_go(ws, file)
     prefect_engine.report(_markdown(results), "ingest")
     return Ingest(tuple(results), revision)
 
 
-def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
+def accept(
+    ws: Workspace, arrived: Arrived, rules: Schema, known: list[Experience]
+) -> Ingested | None:
     """Read and check one file, and write what was accepted and what was refused.
 
     Nothing is versioned yet, and the file stays where it is: cut short here, it is simply
     ingested again.
+
+    Args:
+        ws: The workspace.
+        arrived: The file.
+        rules: The schema.
+        known: Every experience so far; a new one is added.
+
+    Returns:
+        What has become of it; None: it is left in the inbox for the next time.
     """
+    file = arrived.path
     if inbox.is_foreign(ws, file):
         return _refuse_link(ws, file)
+    if inbox.is_unreadable(ws, file):
+        return None
     try:
         found = step(check.check, name=f"check {file.name}")(
             read.read(file, rules), rules, ws.config.data.min_rows
         )
+        wrong = (*found.whole, *found.summary) if found.whole else ()
     except DataRefused as refusal:
-        return _refuse(ws, file, (refusal.message,), None)
-    if found.whole:
-        return _refuse(ws, file, (*found.whole, *found.summary), found)
+        found, wrong = None, (refusal.message,)
+    if inbox.has_changed(ws, arrived):
+        return None
+    if found is None or wrong:
+        return _refuse(ws, file, wrong, found)
+    return _take(ws, file, found, rules, known)
 
+
+def _take(
+    ws: Workspace, file: Path, found: Checked, rules: Schema, known: list[Experience]
+) -> Ingested:
     sha256 = content.content_sha256(found.accepted)
-    known = experiences.list_experiences(ws)
     same = experiences.find(known, sha256)
     number = same.number if same else experiences.next_number(known)
     name = experiences.experience_id(number, sha256)
@@ -87,7 +112,11 @@ def accept(ws: Workspace, file: Path, rules: Schema) -> Ingested:
             ws, file, found.summary, found.refused, found.bad_rows, by=who(), files=files
         ).folder
     if same is None:
-        experiences.write_experience(ws, number, found.accepted, sha256, file.name, rules.sha256)
+        known.append(
+            experiences.write_experience(
+                ws, number, found.accepted, sha256, file.name, rules.sha256
+            )
+        )
     return Ingested(
         file=file.name,
         outcome="known" if same else "ingested",
@@ -165,6 +194,27 @@ def finish(ws: Workspace) -> None:
         logger.info("Finishing an ingest that was cut short %s", ", ".join(cut_short))
         _record(ws, cut_short)
         experiences.done(ws)
+
+
+def complete(ws: Workspace) -> bool:
+    """Bring the data up to date, and finish what an ingest that was cut short had begun.
+
+    Returns:
+        Whether it is; not, where an ingest is at work just now.
+
+    Raises:
+        UsageError: Commits or files of the user's are in the way.
+        Unreachable: A remote does not answer.
+    """
+    shared = ws.config.shared.git_remote is not None
+    wait = WAIT_FOR_DATA_S if shared or data_versions.missing(ws) else 0.0
+    try:
+        with locks.hold(ws, "data", "bring the data up to date", wait_s=wait):
+            sharing.update(ws, publishing=experiences.unfinished(ws) is not None)
+            finish(ws)
+    except LockHeld:
+        return False
+    return True
 
 
 def _record(ws: Workspace, names: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from prefect import Flow
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from perdure.addresses import without_secrets
 from perdure.config import CONFIG_NAME
 from perdure.errors import PerdureError, Unreachable
 from perdure.flows import prefect_server, temporary_server
@@ -210,7 +211,8 @@ def _configured_server(root: Path, otherwise: str) -> AbstractContextManager[Non
     if url is None:
         return None
     if (problem := prefect_server.problem(url)) is not None:
-        logger.warning("Prefect at %s does not answer (%s); %s.", url, problem, otherwise)
+        shown = without_secrets(url)
+        logger.warning("Prefect at %s does not answer (%s); %s.", shown, problem, otherwise)
         return None
     return prefect_server.on_configured(url)
 

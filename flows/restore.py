@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure import config
 from perdure.config import Workspace
-from perdure.errors import Corrupt, PerdureError, UsageError
+from perdure.errors import Corrupt, Fault, PerdureError, UsageError
 from perdure.flows import backup as layout
 from perdure.records.safekeeping import Restored
 from perdure.tasks import backups, data_versions, experiences
@@ -39,6 +39,7 @@ def restore(source: Path, directory: Path) -> Restored:
     Raises:
         UsageError: There is no backup, or the folder is not empty.
         Corrupt: The backup is not what its manifest says; nothing was written.
+        Fault: The folder cannot be written, as where the disk is full; nothing is left there.
     """
     chosen = backups.newest(source)
     target = directory.resolve()
@@ -53,10 +54,15 @@ def restore(source: Path, directory: Path) -> Restored:
         for path in sorted(part.iterdir(), key=lambda path: path.name == config.CONFIG_NAME):
             path.rename(target / path.name)
         part.rmdir()
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
-        if not existed and not any(target.iterdir()):
+        if not existed and target.exists() and not any(target.iterdir()):
             target.rmdir()
+        if isinstance(error, OSError):
+            raise Fault(
+                f"{target} cannot be written: {error}",
+                hint=f"df -h {target.parent} tells whether the disk is full; then again",
+            ) from error
         raise
     return _checked(config.read(target / below), chosen, said)
 
@@ -78,14 +84,14 @@ def _put_together(backup: Path, said: dict[str, Any], part: Path) -> str:
         bundles.unbundle(backup / layout.BUNDLE, part, said["branch"], said["head"])
         bundles.add_remotes(part, said["remotes"])
         for name in said["deleted"]:
-            _inside(below, name).unlink(missing_ok=True)
+            _remove(_inside(below, name))
         inbox = _inside(below, str(said["inbox"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise Corrupt(
             f"{backup / backups.NOTE} lacks {error}; nothing was written",
             hint=f"ls {backup.parent} shows other backups",
         ) from error
-    state = below / ".perdure"
+    state = _inside(below, ".perdure")
     state.mkdir(parents=True, exist_ok=True)
     for source, place in (
         (layout.CHANGED, below),
@@ -97,6 +103,14 @@ def _put_together(backup: Path, said: dict[str, Any], part: Path) -> str:
     if (backup / layout.DATABASE).exists():
         shutil.copyfile(backup / layout.DATABASE, state / registry.DATABASE)
     return below.relative_to(part.resolve()).as_posix()
+
+
+def _remove(path: Path) -> None:
+    """A file that was deleted and not committed; or the empty folder that git makes of a module."""
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _copy(source: Path, place: Path, part: Path) -> None:

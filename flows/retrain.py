@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from perdure.config import Workspace
-from perdure.errors import Fault, LockHeld
-from perdure.flows import ingest, model_lock, prefect_engine, sharing
+from perdure.errors import Fault
+from perdure.flows import ingest, model_lock, prefect_engine
 from perdure.flows.learn import learn
 from perdure.flows.pending import pending
 from perdure.flows.prefect_engine import flow
@@ -17,7 +17,6 @@ from perdure.flows.telling import telling
 from perdure.flows.workspace import clear_scratch, open_workspace
 from perdure.progress import track
 from perdure.records import Experience, Learned, Retrained
-from perdure.tasks import data_versions, experiences, locks
 from perdure.tasks.registry import Registry
 
 logger = logging.getLogger("perdure")
@@ -47,7 +46,8 @@ def retrain(
     Args:
         workspace: Folder of the workspace.
         profile: Whether to trace some training steps of the first experience that is learned.
-        inbox: Whether to ingest first what waits in the inbox.
+        inbox: Whether to ingest first what waits in the inbox, and has not changed for
+            `trigger.debounce`.
         min_rows: Learn nothing while the pending experiences have fewer rows together.
 
     Raises:
@@ -55,13 +55,14 @@ def retrain(
     """
     ws = open_workspace(workspace, strategies=True)
     if inbox:
-        prefect_engine.run(ingest.ingest, workspace=str(ws.root))
+        prefect_engine.run(ingest.ingest, workspace=str(ws.root), settled=True)
     with model_lock.hold(ws, "retrain"):
         registry = Registry(ws)
         if cut_short := registry.recover():
             logger.info("Finished a change that was cut short: %s", cut_short.key)
         clear_scratch(ws)
-        _complete_data(ws)
+        if not ingest.complete(ws):
+            logger.info("An ingest is at work; what it brings is learned next time.")
         learned: list[Learned] = []
         traced: Path | None = None
         while waiting := _enough(pending(ws, registry.read()), 0 if learned else min_rows):
@@ -99,18 +100,6 @@ def _profile_of(ws: Workspace, experience: str) -> Path:
     place = ws.state / "profiles" / experience
     shutil.rmtree(place, ignore_errors=True)
     return place
-
-
-def _complete_data(ws: Workspace) -> None:
-    """Bring the data up to date; after a killed ingest, finish it unless one is at work."""
-    shared = ws.config.shared.git_remote is not None
-    wait = ingest.WAIT_FOR_DATA_S if shared or data_versions.missing(ws) else 0.0
-    try:
-        with locks.hold(ws, "data", "bring the data up to date", wait_s=wait):
-            sharing.update(ws, publishing=experiences.unfinished(ws) is not None)
-            ingest.finish(ws)
-    except LockHeld:
-        logger.info("An ingest is at work; what it brings is learned next time.")
 
 
 def _markdown(learned: list[Learned]) -> str:

@@ -15,6 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
@@ -26,6 +27,8 @@ logger = logging.getLogger("perdure")
 
 TRIES = 30
 """So often in a row others may be faster; each of them has then published something."""
+TRIES_ALONE = 5
+"""So often in a row the remote may say so though nothing came: another's push may be under way."""
 
 
 def update(ws: Workspace, *, publishing: bool = False) -> dict[str, str]:
@@ -86,14 +89,23 @@ def publish(ws: Workspace, message: str) -> dict[str, str]:
     assert ws.config.shared.git_remote is not None
     branch = git.branch(ws.root, ws.config.shared.git_remote)
     renamed: dict[str, str] = {}
+    alone = 0
     for tries in range(TRIES):
         step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
+        before = git.theirs(ws.root, branch)
         if step(_publish, name="git push", retries=2)(ws, branch, message):
             return renamed
-        logger.info("Another clone published data first; ours goes after it")
         time.sleep(random.uniform(0, min(0.2 * 2**tries, 3.0)))
         now = update(ws, publishing=True)
         renamed = {old: now.get(id_, id_) for old, id_ in renamed.items()} | now
+        alone = alone + 1 if git.theirs(ws.root, branch) == before else 0
+        if alone == TRIES_ALONE:
+            raise Fault(
+                f"the git remote {branch.remote} refuses a commit of data as if another clone had "
+                f"been faster, {alone} times in a row, but none was; what is new here waits",
+                hint=f"does a lock file of a dead git lie there, such as {branch.ref}.lock?",
+            )
+        logger.info("Another clone published data first; ours goes after it")
     raise Unreachable(
         f"other clones published to {branch.remote} first, {TRIES} times in a row; "
         "what is new here waits",
@@ -105,9 +117,17 @@ def _publish(ws: Workspace, branch: Branch, message: str) -> bool:
     theirs = git.theirs(ws.root, branch)
     if theirs is None:
         raise Fault(f"{branch.tracking} is gone", hint=f"git fetch {branch.remote}")
-    files = data_versions.files(ws)
+    files = [data_versions.pointer(ws)]
+    ignored = _ignored(ws)
+    if ignored.exists() and git.at(ws.root, theirs, ignored) is None:
+        files.append(ignored)
     commit = git.proposed(ws.root, theirs, files, message)
     return commit is None or git.push(ws.root, branch, commit, files)
+
+
+def _ignored(ws: Workspace) -> Path:
+    """Where DVC has git ignore the data. What else a user changes in it is the user's."""
+    return ws.data.parent / ".gitignore"
 
 
 def _follow(ws: Workspace, branch: Branch, theirs: str | None, publishing: bool) -> None:
@@ -141,7 +161,7 @@ def _follow(ws: Workspace, branch: Branch, theirs: str | None, publishing: bool)
 def _make_way(ws: Workspace) -> None:
     """Let what is recorded nowhere step aside, and `data.dvc` be as git has it."""
     data_versions.repair(ws)
-    pointer, ignored = data_versions.pointer(ws), ws.data.parent / ".gitignore"
+    pointer, ignored = data_versions.pointer(ws), _ignored(ws)
     changed = data_versions.revision(ws) != _pointer_at(ws, "HEAD")
     if changed and experiences.unfinished(ws) is None:
         raise UsageError(

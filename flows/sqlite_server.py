@@ -7,7 +7,6 @@ Prefect's before it is asked to, for its settings must be known by then.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import socket
 import sqlite3
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from perdure.flows import held_connection
 
 ONE_CONNECTION: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60}
 """For the server's SQLAlchemy engine, which so never meets another writer of its own.
@@ -89,6 +90,8 @@ def serve(
     database: Database,
     listener: socket.socket,
     ready: Callable[[], None],
+    *,
+    watched: bool = False,
 ) -> None:
     """Serve Prefect's app on loopback until SIGTERM or SIGINT.
 
@@ -97,15 +100,22 @@ def serve(
         database: As `prepared` gave it.
         listener: As `listen` gave it; it is closed at the end.
         ready: Called once the server answers.
+        watched: Say on standard error who keeps the database's connection for long.
     """
     import uvicorn
 
     made = app()
     if database.path is not None:
         from prefect.server.database import configurations
-        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-        one_connection = functools.partial(create_async_engine, **ONE_CONNECTION)
+        holder = held_connection.Holder()
+        if watched:
+            holder.watch()
+
+        def one_connection(url: str, **options: Any) -> AsyncEngine:
+            return holder.follow(create_async_engine(url, **options, **ONE_CONNECTION))
+
         vars(configurations).update(create_async_engine=one_connection)
 
     class Server(uvicorn.Server):

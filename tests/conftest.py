@@ -60,6 +60,27 @@ if TYPE_CHECKING:
 
 import perdure  # noqa: E402, F401  (the telemetry switches, before the libraries)
 
+LONGEST = (
+    "tests/soak/test_outages.py",
+    "tests/up/test_hands_off.py",
+    "tests/flows/test_backup.py",
+    "tests/flows/service/test_sharing.py",
+    "tests/flows/service/test_worker.py",
+    "tests/flows/service/test_warm.py",
+    "tests/flows/service/test_two_machines.py",
+    "tests/up/test_detach.py",
+    "tests/flows/service/test_server.py",
+    "tests/flows/service/test_watch.py",
+    "tests/flows/service/test_herald.py",
+)
+"""Files that take half a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that of two processes none has a long one left at the end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.addresses import without_secrets
+from perdure.addresses import in_text, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,11 @@ from perdure.addresses import without_secrets
 )
 def test_what_is_shown(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
+
+
+def test_addresses_within_a_text() -> None:
+    said = "fatal: unable to access 'https://ada:s3cret@example.org/x.git/': Failed; see (s3://b/c)"
+    assert in_text(said) == (
+        "fatal: unable to access 'https://example.org/x.git/': Failed; see (s3://b/c)"
+    )
+    assert in_text("/srv/a and git@example.org:b.git") == "/srv/a and git@example.org:b.git"

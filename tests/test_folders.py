@@ -88,6 +88,23 @@ def test_a_folder_is_removed_as_it_was_seen_and_only_so(folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_what_comes_while_a_folder_is_removed_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody puts a file there right after it was looked at."""
+    known, look = folders.seen(folder), folders.entries
+
+    def entries(place: Path) -> tuple[folders.Entry, ...]:
+        found = look(place)
+        (folder / "b" / "new").write_bytes(b"new")
+        return found
+
+    monkeypatch.setattr(folders, "entries", entries)
+    assert not folders.remove(folder, known)
+    assert (folder / "b" / "new").read_bytes() == b"new"
+    assert not (folder / "b" / "2").exists()
+
+
 def test_removing_does_not_go_through_links(folder: Path, secret: Path) -> None:
     (folder / "linked").symlink_to(secret)
     folders.remove(folder, folders.seen(folder))

@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -57,13 +58,14 @@ def hold(root: Path, flow_run: str) -> None:
         lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(lock, fcntl.LOCK_EX)
         part.replace(path)
-        _prune(path.parent)
     except OSError as error:
         logger.warning("The lock of flow run %s cannot be made: %s", flow_run, error)
         return
     while _over:
         os.close(_held.pop(_over.pop()))
     _held[path] = lock
+    with suppress(OSError):  # another process does the same
+        _prune(path.parent)
 
 
 def hold_from_environment(root: Path) -> None:

@@ -10,6 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import temporary_settings
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
 from perdure.flows import prefect_server
@@ -44,15 +45,16 @@ def client(ws: Workspace, *, retries: int = 3) -> Iterator[SyncPrefectClient]:
         Fault: It refuses what is asked of it.
     """
     url = address(ws)
+    shown = without_secrets(url)
     settings = temporary_settings(updates={"api.url": url, "client.max_retries": retries})
     try:
         with settings, get_client(sync_client=True) as found:
             yield found
     except PrefectHTTPStatusError as error:
         said = error.response.text[:500]
-        raise Fault(f"Prefect at {url} refused: {error.response.status_code} {said}") from error
+        raise Fault(f"Prefect at {shown} refused: {error.response.status_code} {said}") from error
     except httpx.HTTPError as error:
         raise Unreachable(
-            f"Prefect at {url} does not answer: {type(error).__name__} {error}".rstrip(),
+            f"Prefect at {shown} does not answer: {type(error).__name__} {error}".rstrip(),
             hint="perdure up, or mend PREFECT_API_URL",
         ) from error

@@ -1,18 +1,26 @@
-"""Flow runs of a model's deployments that crashed or failed, put into the outbox."""
+"""Flow runs of a model's deployments that crashed or failed, put into the outbox.
+
+Several machines may look at the same server. Who tells of a run writes its name on it, waits, and
+looks whether it is still there; when it has written down what to send, it marks the run as told.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from perdure.config import Workspace
-from perdure.flows.service import api, names, posting
+from perdure.flows.service import api, claims, names, posting
 from perdure.flows.service.notice import Notice, where
 from perdure.flows.service.outbox import Outbox
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 MARGIN_S = 3600.0
 """Of the clocks of other machines, and of runs that are marked as crashed late."""
@@ -20,6 +28,8 @@ MOST = 100
 """Runs that are looked at in one go."""
 TOLD = "perdure:told"
 """Tag of a flow run that was told, for other machines to see."""
+TELLING = "perdure:telling:"
+"""Begins the tag that says which machine is about to tell."""
 ALIKE_S = 3600.0
 """A fault that people were told is told again after so long at the earliest."""
 RESULTS = ("LockHeld:", "DataRefused:", "GateRefused:", "Refusal:")
@@ -39,6 +49,8 @@ class Crash:
     state: str
     """`Crashed`, `Failed`, or a name of Prefect's that says more, such as `TimedOut`."""
     reason: str | None
+    telling: str | None = None
+    """The tag that says which machine is about to tell."""
 
 
 def gather(ws: Workspace, box: Outbox) -> None:
@@ -53,22 +65,69 @@ def gather(ws: Workspace, box: Outbox) -> None:
         box.looked = now
         box.save()
         return
-    found = since(ws, box.looked, box.runs)
-    if not found:
-        return
-    for crash in found:
+    found = since(ws, min(box.looked, now))  # the clock may have been put back
+    new = [crash for crash in found if crash.id not in box.runs]
+    mine = _claimed(ws, box, new, now) if new else []
+    for crash in mine:
         box.runs[crash.id] = now
         alike = hashlib.sha256(f"{crash.flow} {crash.reason}".encode()).hexdigest()[:16]
         if not 0 <= now - box.alike.get(alike, 0.0) < ALIKE_S:
             box.alike[alike] = now
             posting.people(ws, box, [_notice(ws, crash)])
-        posting.event(box, "crashed", f"run {crash.id}", asdict(crash))
-    # What was told is kept for longer than the look goes back, whatever the clock does.
-    box.looked = now
-    box.runs = {k: v for k, v in box.runs.items() if abs(now - v) < 2 * MARGIN_S}
-    box.alike = {k: v for k, v in box.alike.items() if abs(now - v) < ALIKE_S}
-    box.save()
-    mark(ws, found)
+        posting.event(box, "crashed", f"run {crash.id}", _facts(crash))
+    if mine or abs(now - box.looked) > MARGIN_S:
+        # What was told is kept for longer than the look goes back, whatever the clock does.
+        box.looked = now
+        box.runs = {k: v for k, v in box.runs.items() if abs(now - v) < 3 * MARGIN_S}
+        box.alike = {k: v for k, v in box.alike.items() if abs(now - v) < ALIKE_S}
+        box.claims = {k: v for k, v in box.claims.items() if abs(now - v) < 3 * MARGIN_S}
+        box.save()
+    # A kill may have come before the mark.
+    mark(ws, [*mine, *(crash for crash in found if crash not in new)])
+
+
+def _claimed(ws: Workspace, box: Outbox, crashes: Sequence[Crash], now: float) -> list[Crash]:
+    """Those that are this machine's to tell."""
+    own = TELLING + box.id
+    box.save()  # our name must outlive us
+    ours = []
+    for crash in crashes:
+        if crash.telling not in (None, own):
+            box.claims.setdefault(crash.id, now)
+            if 0 <= now - box.claims[crash.id] < claims.CLAIM_S:
+                continue
+        ours.append(crash)
+    with api.client(ws, retries=0) as client:
+        for crash in ours:
+            _tag(client, crash.id, own)
+        if ours:
+            time.sleep(claims.SETTLE_S)
+        now_there = {crash.id: _tags(client, crash.id) for crash in ours}
+    return [
+        crash for crash in ours if own in now_there[crash.id] and TOLD not in now_there[crash.id]
+    ]
+
+
+def _tags(client: SyncPrefectClient, id_: str) -> list[str]:
+    """The tags of a run; none where it was removed meanwhile."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_flow_run(UUID(id_)).tags
+    except ObjectNotFound:
+        return []
+
+
+def _tag(client: SyncPrefectClient, id_: str, tag: str) -> None:
+    """Write a tag on a run, in place of who was telling of it."""
+    tags = _tags(client, id_)
+    if tags and TOLD not in tags and tag not in tags:
+        rest = [one for one in tags if not one.startswith(TELLING)]
+        client.update_flow_run(UUID(id_), tags=[*rest, tag])
+
+
+def _facts(crash: Crash) -> dict[str, Any]:
+    return {name: value for name, value in asdict(crash).items() if name != "telling"}
 
 
 def _notice(ws: Workspace, crash: Crash) -> Notice:
@@ -76,13 +135,12 @@ def _notice(ws: Workspace, crash: Crash) -> Notice:
     return Notice("crashed", model, crash.at, where(ws.root), reason=crash.reason, run=crash.name)
 
 
-def since(ws: Workspace, looked: float, told: Container[str]) -> tuple[Crash, ...]:
-    """The runs that crashed or failed since a look, oldest first.
+def since(ws: Workspace, looked: float) -> tuple[Crash, ...]:
+    """The runs that crashed or failed since a look and are not marked as told, oldest first.
 
     Args:
         ws: The workspace.
         looked: When somebody last looked, in seconds since 1970.
-        told: Ids of runs that were told.
 
     Raises:
         UsageError: There is no server.
@@ -110,7 +168,7 @@ def since(ws: Workspace, looked: float, told: Container[str]) -> tuple[Crash, ..
     found = []
     for run in reversed(runs):
         reason = run.state.message if run.state else None
-        if str(run.id) in told or TOLD in run.tags or any(r in (reason or "") for r in RESULTS):
+        if TOLD in run.tags or any(r in (reason or "") for r in RESULTS):
             continue
         at = run.end_time or datetime.now(UTC)
         found.append(
@@ -121,6 +179,7 @@ def since(ws: Workspace, looked: float, told: Container[str]) -> tuple[Crash, ..
                 at=at.astimezone(UTC).isoformat(timespec="seconds"),
                 state=run.state_name or "Crashed",
                 reason=reason,
+                telling=next((one for one in run.tags if one.startswith(TELLING)), None),
             )
         )
     return tuple(found)
@@ -133,7 +192,7 @@ def mark(ws: Workspace, crashes: Sequence[Crash]) -> None:
         UsageError: There is no server.
         Unreachable: It does not answer.
     """
-    with api.client(ws, retries=0) as client:
-        for crash in crashes:
-            run = client.read_flow_run(UUID(crash.id))
-            client.update_flow_run(run.id, tags=[*run.tags, TOLD])
+    if crashes:
+        with api.client(ws, retries=0) as client:
+            for crash in crashes:
+                _tag(client, crash.id, TOLD)

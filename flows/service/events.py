@@ -73,6 +73,7 @@ def emit(
         with api.client(ws, retries=0) as client:
             client.request("POST", "/events", json=[event]).raise_for_status()
     except (PerdureError, OSError, RuntimeError, ValueError) as error:
-        logger.warning("Prefect was not told of %s: %s", name, str(error).splitlines()[0])
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        logger.warning("Prefect was not told of %s: %s", name, why)
         return False
     return True

@@ -92,12 +92,15 @@ def _going_on(what: str) -> Iterator[None]:
         yield
     except PerdureError as error:
         _say(f"What is new is told later, for {what} cannot be asked now: {error.message}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the rest is told
+        said = f"{type(error).__name__} {error}".strip()
+        _say(f"What is new is told later, for {what} cannot be read: {said}", with_trace=True)
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, with_trace: bool = False) -> None:
     now = time.monotonic()
     for old in [one for one, at in _said.items() if now - at >= SAY_AGAIN_S]:
         del _said[old]
     if text not in _said:
         _said[text] = now
-        logger.warning("%s", text)
+        logger.warning("%s", text, exc_info=with_trace)

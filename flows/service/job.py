@@ -22,7 +22,7 @@ from perdure.flows.workspace import root_of
 WATCH_S = 1.0
 """How often it is asked whether the worker is still there."""
 
-LAST_WORDS_S = 5.0
+LAST_WORDS_S = 2.5
 """How long a run may take to say that it was ended."""
 
 MODULE = "perdure.flows.service.job"

@@ -86,14 +86,14 @@ class Loop(threading.Thread):
     def run(self) -> None:
         """The thread."""
         failures = 0
-        failed: type[Exception] | None = None
+        failed: type[BaseException] | None = None
         while not self.stopped.is_set():
             self._woken.clear()
             if self.stopped.is_set():
                 return
             try:
                 pause = self._step()
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # which would end this thread alone
                 if type(error) is not failed:
                     unexpected = not isinstance(error, (PerdureError, OSError))
                     logger.warning(

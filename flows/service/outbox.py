@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
+import uuid
 from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +25,9 @@ logger = logging.getLogger("perdure")
 FORMAT = 1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 3600.0
 GIVE_UP_S = 86_400.0
+LEAST_TRIES = 10
+"""Before one is given up: the clock may have jumped, or the machine slept for a day."""
+UNWRITTEN = ("path", "receivers", "adding")
 MOST = 500
 """Messages that wait, for all receivers together; of more the oldest are given up."""
 
@@ -37,6 +42,8 @@ class Told:
     """Counts up, so that of two the later one is known."""
     events: int
     champion: int | None
+    by: str = ""
+    """The name of who told it, if several machines may."""
 
 
 @dataclass
@@ -50,6 +57,8 @@ class Message:
     due: float
     """When it is to be sent next."""
     tries: int = 0
+    turn: int | None = None
+    """Of the registry's history; None: it is nobody else's to tell."""
 
 
 @dataclass
@@ -67,16 +76,30 @@ class Outbox:
     """Faults that were told, by a hash of their text, with the time."""
     looked: float | None = None
     """When crashed runs were last looked for; None: never."""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """This machine's name among those that look at the same runs."""
+    unshared: int | None = None
+    """The turn that a shared registry does not know yet; its messages are not sent."""
+    claim: tuple[str, float] | None = None
+    """Which other machine is telling, and when that was first seen, in seconds since 1970."""
+    claims: dict[str, float] = field(default_factory=dict)
+    """Flow runs that another machine is telling of, and when that was first seen."""
+    adding: int | None = None
+    """The turn whose messages are being added; not written."""
 
     def add(self, receiver: str, value: dict[str, Any]) -> None:
         """One more message; to be saved."""
         if receiver not in self.receivers:
             return
         now = time.time()
-        self.messages.append(Message(receiver, value, now, now))
+        self.messages.append(Message(receiver, value, now, now, turn=self.adding))
         for lost in self.messages[:-MOST]:
             logger.error("Given up, for too much waits: %s", _shown(lost))
         del self.messages[:-MOST]
+
+    def drop(self, turn: int) -> None:
+        """Forget the messages of a turn, which another machine told; to be saved."""
+        self.messages = [one for one in self.messages if one.turn != turn]
 
     def deliver(self, receiver: str, send: Callable[[dict[str, Any]], None]) -> int:
         """Send what is due to one receiver, in order; after the first that fails, the rest waits.
@@ -90,6 +113,8 @@ class Outbox:
         """
         sent = 0
         for message in [one for one in self.messages if one.receiver == receiver]:
+            if message.turn is not None and message.turn == self.unshared:
+                break
             now = time.time()
             # A clock that was put back must not have it wait for longer than any pause.
             if now < message.due <= now + LONGEST_PAUSE_S:
@@ -110,7 +135,7 @@ class Outbox:
         message.tries += 1
         pause = min(FIRST_PAUSE_S * 2 ** min(message.tries - 1, 20), LONGEST_PAUSE_S)
         message.due = now + pause
-        if now - message.since > GIVE_UP_S:
+        if now - message.since > GIVE_UP_S and message.tries >= LEAST_TRIES:
             self.messages.remove(message)
             logger.error("%s Given up after a day: %s", error, _shown(message))
         else:
@@ -118,12 +143,13 @@ class Outbox:
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
-        value = {
-            name: item for name, item in asdict(self).items() if name not in ("path", "receivers")
-        }
+        value = {name: item for name, item in asdict(self).items() if name not in UNWRITTEN}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"format": FORMAT, **value}), encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, **value}, file)
+            file.flush()
+            os.fsync(file.fileno())  # or the name may outlive the text when the power fails
         part.replace(self.path)
 
 
@@ -147,6 +173,8 @@ def read(ws: Workspace, receivers: Container[str]) -> Outbox:
         told = value.pop("told")
         messages = [Message(**one) for one in value.pop("messages")]
         messages = [one for one in messages if one.receiver in receivers]
+        if (claim := value.pop("claim", None)) is not None:
+            value["claim"] = (str(claim[0]), float(claim[1]))
         return Outbox(path, receivers, Told(**told) if told else None, messages, **value)
     except FileNotFoundError:
         return Outbox(path, receivers)

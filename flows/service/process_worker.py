@@ -6,7 +6,7 @@ import abc
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Cancelled
+from prefect import Flow, get_client
+from prefect._internal import observers
+from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
+from prefect.flows import load_flow_from_flow_run
+from prefect.states import Cancelled, Pending
 from prefect.utilities.processutils import command_to_string
+from prefect.utilities.services import critical_service_loop
+from prefect.workers import base, process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from perdure.flows.service import job, warm_client
@@ -28,6 +33,11 @@ logger = logging.getLogger("perdure")
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+OURS = "perdure.flows."
+"""How the entrypoints of our deployments begin."""
+
 
 def command() -> str:
     """What starts a flow run's process: a fork of the warm process, where `perdure up` has one."""
@@ -35,6 +45,52 @@ def command() -> str:
         client = str(Path(warm_client.__file__).resolve())
         return command_to_string([sys.executable, "-I", "-S", client, place, job.MODULE])
     return command_to_string([sys.executable, "-P", "-m", job.MODULE])
+
+
+async def flow_of(run: FlowRun) -> Flow[..., Any]:
+    """The flow of a run that crashed or was cancelled, whose hooks Prefect's worker runs.
+
+    For that it imports the flow, some two hundred modules of which this process keeps 20 MB, and
+    cannot end meanwhile: seconds on a busy machine. Perdure's own flows have no hooks.
+    """
+    async with get_client() as client:
+        deployment = await client.read_deployment(run.deployment_id) if run.deployment_id else None
+    if deployment is not None and (deployment.entrypoint or "").startswith(OURS):
+        return Flow(_without_hooks, name=deployment.name)
+    return await load_flow_from_flow_run(flow_run=run)
+
+
+def _without_hooks() -> None:
+    """Stands for a flow of ours."""
+
+
+async def poll_on(workload: Callable[[], Awaitable[object]], interval: float, **how: Any) -> None:
+    """Look for runs to cancel, and go on looking where Prefect does not answer.
+
+    Prefect's own loop ends after some failures, four minutes without a server; from then on a
+    run that waits for its process cannot be cancelled while this worker lives.
+    """
+
+    async def once() -> None:
+        with suppress(httpx.HTTPError):
+            await workload()
+
+    await critical_service_loop(once, interval, **how)
+
+
+def taken(**options: Any) -> State[Any]:
+    """The state of a run that this worker has taken, because it is due.
+
+    Prefect's own `Pending()` keeps the time that the run was scheduled for, and the server lets
+    the run wait for it: for three days, where the clock was set back by three days in between.
+    """
+    due = StateDetails.model_validate({"scheduled_time": LONG_AGO})
+    return Pending(state_details=due, **options)
+
+
+vars(base).update(Pending=taken)
+vars(process).update(load_flow_from_flow_run=flow_of)
+vars(observers).update(critical_service_loop=poll_on)
 
 
 class Job(ProcessJobConfiguration):

@@ -60,6 +60,18 @@ def leases(database: Path) -> Path:
     return database.absolute().parent / "leases"
 
 
+def _unlock(folder: Path) -> None:
+    """Remove what a killed server has left among its leases: nobody else uses them.
+
+    Prefect's lock there is a file with a process id. It waits, without end and with the database's
+    connection, while there is a process of that id: after a reboot, or in a container, where ids
+    come again, that is somebody else, or itself (Prefect 3.8).
+    """
+    for pattern in ("expirations.lock", ".lock_*", ".lease_*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
 def main(database: Path, port: int) -> None:
     """Serve until standard input ends.
 
@@ -78,6 +90,7 @@ def main(database: Path, port: int) -> None:
 
     with ExitStack() as starting:
         found = starting.enter_context(sqlite_server.prepared(database))
+        _unlock(leases(database))
         started = starting.pop_all()
 
     def app() -> Any:
@@ -93,7 +106,7 @@ def main(database: Path, port: int) -> None:
 
     updates = {**found.updates, **_own(address, database)}
     with started, temporary_settings(updates=updates, set_defaults=SERVER_SETTINGS):
-        sqlite_server.serve(app, found, listener, ready)
+        sqlite_server.serve(app, found, listener, ready, watched=True)
 
 
 def _own(address: str, database: Path) -> dict[str, Any]:

@@ -9,20 +9,23 @@ for content that is known already makes no second experience.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.flows import inbox
+from perdure.flows.service import objects
+from perdure.flows.service.objects import Found, short
 from perdure.flows.service.settled import Looks
 
 logger = logging.getLogger("perdure")
@@ -33,11 +36,12 @@ LONGEST_PAUSE_S = 900.0
 """Between two tries of a folder that does not answer."""
 PARTIAL = ".arriving-"
 
-_VERSION = (
-    "size", "mtime", "LastModified", "last_modified", "updated", "created", "ino", "ETag", "etag",
-    "md5", "md5Hash", "content_md5", "crc32c", "generation", "version_id", "VersionId",
-)  # fmt: skip
-"""What file systems of fsspec tell of an object that differs between two versions of it."""
+SHARE = 0.05
+"""Of the time, at most, for listing a folder with very many objects."""
+SAVE_S = 5.0
+"""While many are brought, it is noted so often which; a kill has the others brought again."""
+TOO_MANY = 3
+"""After so many in a row that cannot be read, it is not tried with the others."""
 
 
 @dataclass
@@ -48,15 +52,23 @@ class FolderElsewhere:
         workspace: Gives the workspace, as it is configured now, whose inbox gets the files.
         url: As fsspec reads it.
         looks: At those of a folder of this machine, which may still be written.
+        clock: In seconds; never set back.
     """
 
     workspace: Callable[[], Workspace]
     url: str
     looks: Looks = field(default_factory=Looks)
+    clock: Callable[[], float] = time.monotonic
     failures: int = 0
     """In a row."""
     _before: dict[str, str] = field(default_factory=dict)
     """Versions by name, at the last look."""
+    _bad: dict[str, tuple[str, int, float]] = field(default_factory=dict)
+    """Of what could not be read: its version, how often it was tried, and when to try again."""
+    _fs: tuple[Any, str] | None = None
+    """The file system, and the folder's path in it."""
+    _listing_s: float = 0.0
+    """How long the last look took."""
 
     @property
     def ws(self) -> Workspace:
@@ -79,70 +91,105 @@ class FolderElsewhere:
             waits = self._bring()
         except Exception as error:  # noqa: BLE001 - each file system of fsspec has its own
             self.failures += 1
+            self._fs = None  # a new one reads keys and passwords again, which may have changed
             if self.failures == 1:
-                what = str(error).replace(self.url, self.shown) or type(error).__name__
-                logger.warning("%s cannot be read, and is tried again: %s", self.shown, what)
-            return max(poll, min(poll * 2.0 ** min(self.failures, 20), LONGEST_PAUSE_S))
+                told = self._told(error)
+                logger.warning("%s cannot be read, and is tried again: %s", self.shown, told)
+            return _pause(poll, self.failures)
         if self.failures:
             logger.info("%s can be read again.", self.shown)
         self.failures = 0
-        return min(poll, SECOND_LOOK_S) if waits else poll
+        if waits:
+            return max(min(poll, SECOND_LOOK_S), self._listing_s)
+        return max(poll, self._listing_s / SHARE)
 
     def _bring(self) -> bool:
         """Whether something is to be looked at a second time."""
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        fs, root = url_to_fs(self.url)
+        if self._fs is None:
+            self._fs = url_to_fs(self.url, skip_instance_cache=True)
+        fs, root = self._fs
         fs.invalidate_cache()
-        there = _objects(fs, root, folders=inbox.of_images(self.ws))
+        begun = self.clock()
+        there = objects.listed(fs, root, folders=inbox.of_images(self.ws))
+        self._listing_s = self.clock() - begun
         brought = self._brought()
         kept = {name: version for name, version in brought.items() if name in there}
-        new = {name: one for name, one in there.items() if kept.get(name) != one[1]}
-        ready = [name for name, one in sorted(new.items()) if self._before.get(name) == one[1]]
-        self._before = {name: version for name, (_, version) in there.items()}
+        new = {name: one for name, one in there.items() if kept.get(name) != one.version}
+        self._bad = {
+            n: bad for n, bad in self._bad.items() if n in new and new[n].version == bad[0]
+        }
+        same = [name for name, one in sorted(new.items()) if self._before.get(name) == one.version]
+        self._before = {name: one.version for name, one in there.items()}
         if isinstance(fs, LocalFileSystem):  # the kernel may know more
-            whole = self.looks.settled(Path(path) for path, _ in new.values())
-            ready = [name for name in ready if Path(new[name][0]) in whole]
+            whole = self.looks.settled(Path(one.path) for one in new.values())
+            same = [name for name in same if Path(new[name].path) in whole]
         if kept != brought:
             self._remember(kept)
-        problems: list[Exception] = []
-        for name in ready:
-            try:
-                self._fetch(fs, *new[name], name)
-            except Exception as error:  # noqa: BLE001 - one bad object does not hold up the rest
-                problems.append(error)
-                continue
-            kept[name] = new[name][1]
-            self._remember(kept)
-        if problems:
-            raise problems[0]
-        return len(ready) < len(new)
+        now = self.clock()
+        due = [name for name in same if name not in self._bad or self._bad[name][2] <= now]
+        self._take(fs, {name: new[name] for name in due}, kept)
+        return len(same) < len(new)
 
-    def _fetch(self, fs: Any, path: str, version: str, name: str) -> None:
+    def _take(self, fs: Any, ready: Mapping[str, Found], kept: dict[str, str]) -> None:
+        """Bring what is ready; one that cannot be read holds up no other."""
+        saved, in_a_row = self.clock(), 0
+        noted = dict(kept)
+        try:
+            for name, found in ready.items():
+                try:
+                    self._fetch(fs, found, name)
+                except Exception as error:
+                    self._failed(name, found.version, error)
+                    in_a_row += 1
+                    if in_a_row == TOO_MANY:  # it is not they
+                        raise
+                    continue
+                in_a_row = 0
+                self._bad.pop(name, None)
+                kept[name] = found.version
+                if self.clock() - saved >= SAVE_S:
+                    self._remember(kept)
+                    saved, noted = self.clock(), dict(kept)
+        finally:
+            if noted != kept:
+                self._remember(kept)
+
+    def _failed(self, name: str, version: str, error: Exception) -> None:
+        """It is tried again ever more rarely, until there is another version of it."""
+        tries = self._bad.get(name, (version, 0, 0.0))[1] + 1
+        pause = _pause(self.ws.config.trigger.poll, tries)
+        self._bad[name] = (version, tries, self.clock() + pause)
+        if tries == 1:
+            told, where = self._told(error), self.shown
+            logger.warning("%s of %s cannot be read, and is tried again: %s", name, where, told)
+
+    def _told(self, error: Exception) -> str:
+        """What went wrong, without what is secret in the URL."""
+        text = str(error).replace(self.url, self.shown)
+        with suppress(ValueError):
+            parts = urlsplit(self.url)
+            for secret in filter(None, (parts.password, parts.query)):
+                text = text.replace(secret, "***").replace(unquote(secret), "***")
+        return text or type(error).__name__
+
+    def _fetch(self, fs: Any, found: Found, name: str) -> None:
         """Copy one object, and put it into the inbox if it is what was looked at."""
         self.ws.inbox.mkdir(parents=True, exist_ok=True)
-        part = self.ws.inbox / f"{PARTIAL}{_short(self.url + name + version)}"
+        part = self.ws.inbox / f"{PARTIAL}{short(self.url + name + found.version)}"
         _remove(part)
         try:
-            is_folder = fs.isdir(path)
-            if is_folder:
-                fs.get(path.rstrip("/") + "/", f"{part}/", recursive=True)
-            else:
-                fs.get_file(path, str(part))
-            fs.invalidate_cache()
-            now = _objects(fs, fs._parent(path), folders=is_folder).get(name)  # noqa: SLF001
-            if now is None or now[1] != version:
-                raise OSError(f"{name} changed while it was being read")
-            _sync(part)
-            _put(part, self.ws.inbox, name, version)
+            objects.copy(fs, found, part)
+            _put(part, self.ws.inbox, name, found.version)
         finally:
             _remove(part)
         logger.info("%s came from %s.", name, self.shown)
 
     @property
     def _file(self) -> Path:
-        return self.ws.state / "folders" / f"{_short(self.url)}.json"
+        return self.ws.state / "folders" / f"{short(self.url)}.json"
 
     def _brought(self) -> dict[str, str]:
         with suppress(OSError, ValueError, AttributeError):
@@ -167,30 +214,8 @@ def clear(ws: Workspace) -> None:
             _remove(path)
 
 
-def _objects(fs: Any, root: str, *, folders: bool) -> dict[str, tuple[str, str]]:
-    """Path and version of all that is not hidden in a folder, by name."""
-    found = {}
-    for one in fs.ls(root, detail=True):
-        path = str(one["name"])
-        name = path.rstrip("/").rpartition("/")[2]
-        if not name or name.startswith(".") or path.rstrip("/") == root.rstrip("/"):
-            continue
-        if one["type"] == "file":
-            found[name] = (path, _version(one))
-        elif one["type"] == "directory" and folders:
-            inside = fs.find(path, detail=True)
-            text = json.dumps(sorted((each, _version(facts)) for each, facts in inside.items()))
-            if inside:
-                found[name] = (path, _short(text))
-    return found
-
-
-def _version(facts: Mapping[str, Any]) -> str:
-    return _short(json.dumps([str(facts.get(key)) for key in _VERSION]))
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def _pause(poll: float, failures: int) -> float:
+    return max(poll, min(poll * 2.0 ** min(failures, 20), LONGEST_PAUSE_S))
 
 
 def _put(part: Path, folder: Path, name: str, version: str) -> None:
@@ -212,16 +237,6 @@ def _put(part: Path, folder: Path, name: str, version: str) -> None:
             part.rename(target)  # a file system without links
         return
     # This very version lies there already: a kill came before it was remembered.
-
-
-def _sync(path: Path) -> None:
-    files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    for file in files:
-        handle = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _remove(path: Path) -> None:

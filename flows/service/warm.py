@@ -72,6 +72,8 @@ MODULES = (
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
 GOODBYE_S = 8.0
 """After SIGTERM, how long forks may take to end: it is for their clients to end them."""
 LOOK_S = 0.2
@@ -111,13 +113,13 @@ class Request:
             code = 1
         if isinstance(code, str):
             print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
-        _end(code if isinstance(code, int) else int(code is not None))
+        leave(code if isinstance(code, int) else int(code is not None))
 
 
-def _end(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End as forks of `multiprocessing` do: all that was registered is done, nothing taken apart.
 
-    That would take half a second, and touch the pages that the forks share.
+    That would take half a second or more, and touch the pages that forks share.
     """
     # Not public; `multiprocessing` calls them likewise.
     vars(threading)["_shutdown"]()
@@ -130,12 +132,14 @@ def _end(code: int) -> NoReturn:
 
 def _as_if_new() -> None:
     """Undo what makes a fork different from a process that was started by itself."""
-    import numpy as np
-    from prefect.context import refresh_global_settings_context
-
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+    import numpy as np
+    from prefect.context import refresh_global_settings_context
+
     np.random.seed()  # else every fork would draw the same numbers
     refresh_global_settings_context()  # they are read from the environment
 
@@ -192,11 +196,14 @@ class Server:
             client.close()
             return None
         me = os.getpid()
+        # Until `_as_if_new` a fork would swallow what ends it, as this process does.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid == 0:
             _end_with(me)
             client.close()
             return request
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         for stream in request.streams:
             os.close(stream)
         self.runs[pid] = client
@@ -324,7 +331,7 @@ def main() -> None:
             (Path(folder) / SOCKET).unlink(missing_ok=True)
     if request is not None:
         request.run()
-    _end(0)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The program `python -P -m perdure.flows.service.worker --pool POOL`, in an environment that
 names the workspace (`PERDURE_WORKSPACE`) and Prefect's API, works until its standard input
-ends or it gets SIGTERM, and then takes its flow runs with it within 10 s.
+ends or it gets SIGTERM, and then takes its flow runs with it, in 5 s at most.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import psutil
+
 from perdure import parent
 from perdure.config import Workspace, read
-from perdure.flows.service import gpus, job, names
+from perdure.flows.service import gpus, job, names, warm
 from perdure.flows.service.names import Pool
 from perdure.flows.workspace import WORKSPACE, root_of
 
@@ -49,10 +52,17 @@ ENVIRONMENT = {
 }
 """Of a worker, and so of its flow runs; what the user has set stays as it is."""
 
-GOODBYE_S = 7.0
-"""How long flow runs may take to end before they are killed."""
+GOODBYE_S = 2.5
+"""How long flow runs may take to end before they are killed.
 
-STOP_S = 1.5
+They tell Prefect that they were ended. One that is killed loses nothing: the worker tells it then,
+or the watcher of the next `perdure up`, and the work is picked up again either way.
+"""
+
+TELL_S = 1.0
+"""How long it may then take to tell Prefect of those that were killed."""
+
+STOP_S = 1.0
 """How long Prefect's worker may take after that to say that it is gone."""
 
 
@@ -108,6 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     name = f"{names.slug(ws.config.model.name)} {given.pool} {socket.gethostname()} {os.getpid()}"
     with gpus.hold(given.gpu, given.per_gpu):
         asyncio.run(_until_ended(ws, given.pool, name))
+    warm.leave(0)
 
 
 async def _until_ended(ws: Workspace, pool: Pool, name: str) -> None:
@@ -136,21 +147,42 @@ async def _until_ended(ws: Workspace, pool: Pool, name: str) -> None:
         waiting.cancel()
         working.result()  # it does not end by itself: says why
     worker.leaving = True
+    _end_in(GOODBYE_S + TELL_S + STOP_S)
     await _see_off(worker)
     working.cancel()
     await asyncio.wait({working}, timeout=STOP_S)
 
 
 async def _see_off(worker: Worker) -> None:
-    """Ask this worker's flow runs to end; what does not is killed, and this process with it."""
+    """Ask this worker's flow runs to end, and kill what does not."""
+    if not await _ended(worker, signal.SIGTERM, GOODBYE_S):
+        logger.warning("%d flow runs did not end in %g s; killed.", worker.running, GOODBYE_S)
+        await _ended(worker, signal.SIGKILL, TELL_S)
+
+
+async def _ended(worker: Worker, number: signal.Signals, limit_s: float) -> bool:
+    """Send the flow runs a signal, also those whose process is only now being started."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + GOODBYE_S
-    os.killpg(0, signal.SIGTERM)  # to ourselves it says nothing new
+    deadline = loop.time() + limit_s
+    told: set[psutil.Process] = set()
     while worker.running:
         if loop.time() > deadline:
-            logger.warning("%d flow runs did not end in %g s; killed.", worker.running, GOODBYE_S)
-            os.killpg(0, signal.SIGKILL)
-        await asyncio.sleep(0.05)
+            return False
+        # What a flow run has started it ends by itself, where it is asked to.
+        for one in psutil.Process().children(recursive=number == signal.SIGKILL):
+            if one not in told:
+                told.add(one)
+                with suppress(psutil.Error):
+                    one.send_signal(number)
+        await asyncio.sleep(0.1)
+    return True
+
+
+def _end_in(limit_s: float) -> None:
+    """End this process after a while, whatever Prefect's threads still wait for."""
+    last = threading.Timer(limit_s, os._exit, (1,))  # a lost log line at most
+    last.daemon = True
+    last.start()
 
 
 if __name__ == "__main__":

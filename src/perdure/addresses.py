@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
 def without_secrets(address: str) -> str:
@@ -20,3 +23,8 @@ def without_secrets(address: str) -> str:
         keeps_user = user and parts.scheme not in {"http", "https"}
         parts = parts._replace(netloc=f"{user}@{host}" if keeps_user else host)
     return parts._replace(query="").geturl() if parts.netloc else address
+
+
+def in_text(text: str) -> str:
+    """A text, such as another program's message, with each address in it `without_secrets`."""
+    return _ADDRESS.sub(lambda found: without_secrets(found[0]), text)

@@ -83,7 +83,10 @@ def opened(folder: Path, name: str) -> BinaryIO:
 
 def seen(folder: Path) -> tuple[int, int, int]:
     """What tells two states of a folder apart: a hash of names and changes, files, bytes."""
-    found = entries(folder)
+    return _told(entries(folder))
+
+
+def _told(found: tuple[Entry, ...]) -> tuple[int, int, int]:
     text = "\0".join(f"{entry.name}\0{entry.seen}" for entry in found)
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big"), len(found), sum(entry.size for entry in found)
@@ -100,9 +103,10 @@ def remove(folder: Path, known: tuple[int, int, int]) -> bool:
     Raises:
         OSError: A file in it cannot be removed.
     """
-    if seen(folder) != known:
+    found = entries(folder)
+    if _told(found) != known:
         return False
-    for entry in entries(folder):
+    for entry in found:  # none but these: another may have come by now
         (folder / entry.name).unlink(missing_ok=True)
     for place, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # it is not empty

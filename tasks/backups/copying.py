@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 2**20
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""Not blocking: a named pipe without a writer would wait for ever."""
 
 
 class Copier:
@@ -44,7 +47,8 @@ class Copier:
             whole: Says of the copy whether it is what it should be; else it is left out.
 
         Returns:
-            Whether it is in the backup now; not, where it is gone, changing or not `whole`.
+            Whether it is in the backup now; not, where it is gone, changing, no regular file, or
+            not `whole`.
 
         Raises:
             OSError: It cannot be read, or the backup cannot be written.
@@ -52,11 +56,13 @@ class Copier:
         path = self.target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+            file = os.fdopen(os.open(source, _READ), "rb")
         except FileNotFoundError:
             return False
         with file:
             facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                return False
             if self._linked(name, facts):
                 return True
             digest = _copied(file, path)
@@ -65,6 +71,8 @@ class Copier:
         if changing or (whole is not None and not whole(path)):
             path.unlink()
             return False
+        if facts.st_mode & stat.S_IXUSR:  # a script of the user's
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IXUSR)
         os.utime(path, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
         self._add(name, digest)
         self.copied.add(name)

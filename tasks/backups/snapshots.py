@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from filelock import FileLock, Timeout
 from perdure import manifest
 from perdure.errors import Corrupt, Fault, LockHeld, UsageError
 from perdure.tasks.backups.copying import Copier
+
+logger = logging.getLogger("perdure")
 
 NOTE = "backup.json"
 FORMAT = 1
@@ -37,7 +40,7 @@ def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copie
 
     Raises:
         LockHeld: Another backup is being written there.
-        Fault: The place cannot be written.
+        Fault: The place cannot be written, as where the disk is full, or a file not be read.
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -63,13 +66,22 @@ def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copie
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
+    except OSError as error:
+        raise Fault(
+            f"there is no new backup in {place}: {error}",
+            hint=f"df -h {place} tells whether the disk is full; what is there already is whole",
+        ) from error
     finally:
         lock.release()
 
 
 def sealed(copier: Copier, said: Mapping[str, Any]) -> None:
     """Write the note and the manifest: after this nothing may be added."""
-    text = json.dumps({"format": FORMAT, **said}, indent=1, sort_keys=True, ensure_ascii=False)
+    # Which is the newest must not depend on a clock that may have jumped.
+    number = 1 + max((note(path)["number"] for path in snapshots(copier.target.parent)), default=0)
+    text = json.dumps(
+        {"format": FORMAT, "number": number, **said}, indent=1, sort_keys=True, ensure_ascii=False
+    )
     (copier.target / NOTE).write_text(text + "\n", encoding="utf-8")
     copier.wrote(NOTE)
     manifest.write(copier.target, known=copier.sums)
@@ -79,16 +91,28 @@ def sealed(copier: Copier, said: Mapping[str, Any]) -> None:
         _sync(Path(place))
 
 
-def snapshots(place: Path, model: str | None = None) -> tuple[Path, ...]:
-    """The backups in a place, oldest first; of one model, or of all."""
+def snapshots(place: Path, model: str | None = None, strict: bool = False) -> tuple[Path, ...]:
+    """The backups in a place, oldest first; of one model, or of all.
+
+    One that cannot be read is left out with a warning: it must not be in the way of new ones.
+
+    Raises:
+        Corrupt: `strict`, and one cannot be read.
+    """
     found = []
     for path in place.iterdir() if place.is_dir() else ():
         if path.name.startswith(".") or not (path / NOTE).is_file():
             continue
-        said = note(path)
+        try:
+            said = note(path)
+        except Corrupt as error:
+            if strict:
+                raise
+            logger.warning("%s", error.message)
+            continue
         if model is None or said["model"] == model:
-            found.append((str(said["at"]), path.name, path))
-    return tuple(path for _, _, path in sorted(found))
+            found.append((int(said["number"]), str(said["at"]), path.name, path))
+    return tuple(path for *_, path in sorted(found))
 
 
 def newest(source: Path) -> Path:
@@ -99,7 +123,7 @@ def newest(source: Path) -> Path:
     """
     if (source / NOTE).is_file():
         return source
-    found = snapshots(source)
+    found = snapshots(source, strict=True)
     if not found:
         raise UsageError(f"there is no backup in {source}", hint=f"perdure backup {source}")
     models = sorted({str(note(path)["model"]) for path in found})
@@ -121,7 +145,8 @@ def note(backup: Path) -> dict[str, Any]:
         said = json.loads((backup / NOTE).read_text(encoding="utf-8"))
         if said["format"] != FORMAT:
             raise ValueError(f"its format is {said['format']}, not {FORMAT}")
-        return {"model": said["model"], "at": said["at"], **said}
+        number = int(said.get("number", 0))  # one of the first backups has none
+        return {"model": said["model"], "at": said["at"], **said, "number": number}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Corrupt(
             f"{backup / NOTE} cannot be read: {error}; nothing was written",

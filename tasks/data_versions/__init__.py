@@ -16,7 +16,7 @@ from perdure.tasks.data_versions.versions import (
     init,
     is_initialised,
     pull,
-    remote_reachable,
+    remote_problem,
 )
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "pointer",
     "present",
     "pull",
-    "remote_reachable",
+    "remote_problem",
     "repair",
     "revision",
     "revision_in",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from perdure.addresses import in_text
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, Unreachable
 
@@ -119,7 +120,8 @@ def remotely(ws: Workspace, said: list[BaseException]) -> Iterator[None]:
             ) from error
         reason = str(said[0]) if said else str(error)
         raise Unreachable(
-            f"the DVC remote of {ws.root} does not answer: {reason or type(error).__name__}",
+            f"the DVC remote of {ws.root} does not answer: "
+            f"{in_text(reason) or type(error).__name__}",
             hint="dvc remote list shows it; perdure doctor tries it",
         ) from error
 

@@ -6,29 +6,37 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault
-from perdure.tasks.data_versions.client import quietly, use
+from perdure.tasks.data_versions.client import named, quietly, use
 from perdure.tasks.data_versions.pointer import revision_in
 
 OBJECTS = Path("files") / "md5"
 
 
 def elsewhere(ws: Workspace) -> str | None:
-    """The address of the DVC remote where it is not a folder in the workspace."""
-    with quietly():
-        remote = use(ws.root, lambda repo: repo.cloud.get_remote())
+    """The address of the DVC remote where it is not a folder in the workspace; no password."""
+    remote = _remote(ws)
     if remote.fs.protocol == "local" and Path(remote.path).is_relative_to(ws.root):
         return None
-    return str(remote.config.get("url") or remote.path)
+    return without_secrets(str(remote.config.get("url") or remote.path))
 
 
 def store(ws: Workspace) -> Path:
-    """The folder in the workspace that is the default remote."""
-    with quietly():
-        remote = use(ws.root, lambda repo: repo.cloud.get_remote())
-    return Path(str(remote.path))
+    """The folder in the workspace that is the default remote.
+
+    Raises:
+        Fault: There is none, or its library is not installed.
+    """
+    return Path(str(_remote(ws).path))
+
+
+def _remote(ws: Workspace) -> Any:
+    with quietly(), named("remote"):
+        return use(ws.root, lambda repo: repo.cloud.get_remote())
 
 
 def cache(ws: Workspace) -> Path:

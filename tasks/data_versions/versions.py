@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perdure.addresses import in_text
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
 from perdure.tasks.data_versions.client import named, opened, patiently, quietly, remotely, use
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 REMOTE = "storage"
 """Name of the default remote."""
+ANSWER_SECONDS = 30.0
+"""How long the default remote may take to answer."""
 LOCAL_REMOTE = Path(".perdure") / "dvc-remote"
 """The default remote's folder, relative to the workspace."""
 
@@ -132,14 +136,23 @@ def pull(ws: Workspace) -> None:
         raise Unreachable(f"dvc pull brought no {ws.data.name}/", hint="dvc remote list")
 
 
-def remote_reachable(ws: Workspace) -> bool:
-    """Whether the default remote answers."""
-    with quietly():
+def remote_problem(ws: Workspace) -> str | None:
+    """Why the default remote does not answer; None: it does."""
+    said: list[str | None] = []
+
+    def look() -> None:
         try:
             fs, path = use(ws.root, _remote)
-            return bool(fs.exists(path))
-        except Exception:  # noqa: BLE001 - each remote's library has errors of its own
-            return False
+            said.append(None if fs.exists(path) else f"{path} is not there")
+        except Exception as error:  # noqa: BLE001 - each remote's library has errors of its own
+            said.append(in_text(str(error).strip() or type(error).__name__))
+
+    with quietly():
+        # Some of those libraries try for minutes, and none can be stopped.
+        thread = threading.Thread(target=look, daemon=True, name="dvc remote")
+        thread.start()
+        thread.join(ANSWER_SECONDS)
+    return said[0] if said else f"no answer within {ANSWER_SECONDS:g} s"
 
 
 def _remote(repo: Repo) -> tuple[Any, str]:

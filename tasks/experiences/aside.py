@@ -54,8 +54,10 @@ def bring_back(ws: Workspace) -> dict[str, str]:
     place = _aside(ws)
     if not place.exists():
         return {}
-    renamed, added = _plan(ws, sorted((place / ws.experiences.name).glob("*")))
-    refused = sorted((place / ws.quarantine.name).glob("*"))
+    renamed, added = _plan(ws, folder.files_in(place / ws.experiences.name))
+    refused = sorted(
+        path.parent for path in (place / ws.quarantine.name).glob(f"*/{quarantine.RECORD}")
+    )
     if added or refused or unfinished(ws) is not None:
         before = [
             id_ for id_ in unfinished(ws) or () if (ws.experiences / f"{id_}.parquet").exists()
@@ -81,8 +83,6 @@ def _plan(ws: Workspace, files: list[Path]) -> tuple[dict[str, str], dict[Path, 
         if (ws.experiences / file.name).exists():  # the name says number and content
             renamed[file.stem] = file.stem
             continue
-        if _PARTIAL.search(file.name):
-            continue
         one = _read(file)
         same = folder.find(known, one.sha256)
         if same is None:
@@ -104,10 +104,10 @@ def _read(file: Path) -> Experience:
 
 
 def _put_back_others(ws: Workspace, place: Path) -> None:
-    """Files that somebody else has put into the folder."""
-    ours = (place / ws.experiences.name, place / ws.quarantine.name)
+    """Files that somebody else has put into the folder, such as those of a file manager."""
+    ours = set(folder.files_in(place / ws.experiences.name))
     for file in sorted(path for path in place.rglob("*") if path.is_file() or path.is_symlink()):
-        if any(one in file.parents for one in ours) or _PARTIAL.search(file.name):
+        if file in ours or _PARTIAL.search(file.name):
             continue
         target = wanted = ws.data / file.relative_to(place)
         number = 1

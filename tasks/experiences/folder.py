@@ -46,11 +46,7 @@ def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
     Raises:
         Corrupt: A file is damaged or renamed, or a number is there twice.
     """
-    try:
-        files = [file for file in ws.experiences.iterdir() if _NAME.fullmatch(file.name)]
-    except FileNotFoundError:
-        return ()
-    found = sorted(_still_there(files), key=lambda experience: experience.number)
+    found = sorted(_still_there(files_in(ws.experiences)), key=lambda experience: experience.number)
     for one, other in pairwise(found):
         if one.number == other.number:
             raise Corrupt(
@@ -58,6 +54,14 @@ def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
                 hint="keep the one that git and DVC know: dvc diff",
             )
     return tuple(found)
+
+
+def files_in(place: Path) -> list[Path]:
+    """The files of experiences in a folder, by their names; none where it is missing."""
+    try:
+        return sorted(file for file in place.iterdir() if _NAME.fullmatch(file.name))
+    except FileNotFoundError:
+        return []
 
 
 def _still_there(files: Sequence[Path]) -> Iterator[Experience]:

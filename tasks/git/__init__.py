@@ -22,6 +22,7 @@ from perdure.tasks.git.repository import (
     top,
     version,
 )
+from perdure.tasks.git.trial import remote_of, try_fetch, try_push
 
 __all__ = [
     "LOCK_RETRIES_S",
@@ -38,8 +39,11 @@ __all__ = [
     "proposed",
     "push",
     "relation",
+    "remote_of",
     "restore",
     "theirs",
     "top",
+    "try_fetch",
+    "try_push",
     "version",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.addresses import without_secrets
@@ -77,16 +79,31 @@ def add_remotes(root: Path, addresses: Mapping[str, str]) -> None:
         git(root, "remote", "add", "--", name, address)
 
 
-def changed(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Files of a folder that differ from the commit, untracked ones too; and those that are gone.
+@dataclass(frozen=True)
+class Changed:
+    """What differs from the commit in a folder, relative to it."""
 
-    Returns:
-        Relative to the folder.
-    """
+    files: tuple[str, ...]
+    """Untracked ones too."""
+    gone: tuple[str, ...]
+    others: tuple[str, ...]
+    """Neither: links, and repositories within this one."""
+
+
+def changed(root: Path) -> Changed:
+    """What differs from the commit in a folder, and is not ignored."""
     there = git(
         root, "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--deduplicate"
     ).stdout
     staged = git(root, "diff", "-z", "--name-only", "--relative", "--no-renames", "HEAD").stdout
     names = sorted({name for name in (there + staged).split("\0") if name})
-    kept = tuple(name for name in names if (root / name).is_file())
-    return kept, tuple(name for name in names if name not in kept)
+    files = tuple(name for name in names if not _is_link(root, name) and (root / name).is_file())
+    gone = tuple(name for name in names if not os.path.lexists(root / name))
+    return Changed(files, gone, tuple(name for name in names if name not in {*files, *gone}))
+
+
+def _is_link(root: Path, name: str) -> bool:
+    """Whether a path is a link, or lies behind one."""
+    return any(
+        (root / part).is_symlink() for part in (Path(name), *Path(name).parents) if part != Path()
+    )

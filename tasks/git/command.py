@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from perdure.addresses import in_text
 from perdure.errors import Fault
 
 LOCK_RETRIES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -67,8 +68,8 @@ def fault(arguments: Sequence[str], done: Done) -> Fault:
 
 
 def said(done: Done) -> str:
-    """The beginning of what git said, as one line."""
-    return " ".join(line.strip() for line in done.stderr.strip().splitlines()[:3])
+    """The beginning of what git said, as one line; of addresses what may be shown."""
+    return in_text(" ".join(line.strip() for line in done.stderr.strip().splitlines()[:3]))
 
 
 def run(

@@ -21,11 +21,12 @@ from perdure.tasks.git.repository import identity
 
 REMOTE_SECONDS = 120.0
 """How long a fetch or a push may take; they are of small files."""
-_RACE = re.compile(
+RACE = re.compile(
     # From git itself, and from servers that lost a race between two pushes.
     r"non-fast-forward|fetch first|stale info|cannot lock ref|failed to update ref|"
     r"incorrect old value|reference already exists|needs merge"
 )
+"""A push that git refuses with this may be done again on top of what the remote has."""
 _STALLED = ("http.lowSpeedLimit=1", "http.lowSpeedTime=30", "credential.interactive=false")
 _SSH = (
     "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=2"
@@ -81,7 +82,7 @@ def fetch(root: Path, branch: Branch) -> str | None:
     Raises:
         Unreachable: It does not answer, or not in time.
     """
-    done = _ask(
+    done = ask(
         root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-gc",
         branch.remote, f"+{branch.ref}:{branch.tracking}",
     )  # fmt: skip
@@ -166,7 +167,7 @@ def push(root: Path, branch: Branch, commit: str, paths: Sequence[Path]) -> bool
         Unreachable: The remote does not answer. It may have taken the commit.
         Fault: It refuses the commit, as a protected branch does.
     """
-    done = _ask(
+    done = ask(
         root, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed",
         "--recurse-submodules=no", branch.remote, f"{commit}:{branch.ref}",
     )  # fmt: skip
@@ -174,7 +175,7 @@ def push(root: Path, branch: Branch, commit: str, paths: Sequence[Path]) -> bool
         refused = next((li for li in done.stdout.splitlines() if li.startswith("!")), None)
         if refused is None:
             raise _unreachable(branch, "push", done)
-        if _RACE.search(refused):
+        if RACE.search(refused):
             return False
         raise Fault(
             f"the git remote {branch.remote} refuses a commit of data: "
@@ -187,21 +188,22 @@ def push(root: Path, branch: Branch, commit: str, paths: Sequence[Path]) -> bool
     return True
 
 
-def _ask(root: Path, *arguments: str) -> Done:
+def ask(root: Path, *arguments: str, seconds: float | None = None) -> Done:
     """Git, talking to a remote: no questions, and no waiting for ever."""
     own = "GIT_SSH_COMMAND" in os.environ or "GIT_SSH" in os.environ
     own = own or not run(root, "config", "--get", "core.sshCommand").returncode
     environment = {} if own else {"GIT_SSH_COMMAND": _SSH}
+    seconds = seconds or REMOTE_SECONDS
     try:
         return run(
             root,
             *arguments,
             settings=_STALLED,
             environment=environment,
-            seconds=REMOTE_SECONDS,
+            seconds=seconds,
         )
     except subprocess.TimeoutExpired:
-        text = f"no end after {REMOTE_SECONDS:g} s"
+        text = f"no end after {seconds:g} s"
         return subprocess.CompletedProcess(arguments, 124, "", text)
 
 

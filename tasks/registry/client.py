@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
-from perdure.errors import Fault, PerdureError, Unreachable
+from perdure.errors import Fault, PerdureError, Unreachable, chain, is_disk_full
 
 PROBE_SECONDS = 5.0
 LONGEST_MIGRATION_S = 300.0
@@ -173,7 +173,15 @@ def probe(uri: str) -> None:
 
 def unreachable(uri: str, error: BaseException) -> Unreachable:
     """The error that says that MLflow does not answer."""
-    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if is_disk_full(error):
+        return Unreachable(
+            f"MLflow at {without_secrets(uri)} cannot write: the disk is full",
+            hint="free some space; what was interrupted goes on from there",
+        )
+    # What the system said, without the layers of libraries around it.
+    system = [one.strerror for one in chain(error) if isinstance(one, OSError) and one.strerror]
+    said = system[-1] if system else str(error).strip() or type(error).__name__
+    why = said.splitlines()[0]
     return Unreachable(
         f"MLflow at {without_secrets(uri)} does not answer: {why[:300]}",
         hint="start the MLflow server, or mend tracking.uri in perdure.toml; then: perdure doctor",
@@ -191,20 +199,11 @@ def translated(uri: str) -> Iterator[None]:
         code = getattr(error, "error_code", None)
         if code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
             raise Missing(str(error)) from error
-        if code == "TEMPORARILY_UNAVAILABLE" or any(map(_says_nobody, _chain(error))):
+        if code == "TEMPORARILY_UNAVAILABLE" or any(map(_says_nobody, chain(error))):
             raise unreachable(uri, error) from error
         if code is None and not isinstance(error, OSError):
             raise
         raise Fault(f"MLflow at {without_secrets(uri)}: {str(error)[:1000]}") from error
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__ or following.__context__
 
 
 def _says_nobody(error: BaseException) -> bool:

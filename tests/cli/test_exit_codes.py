@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from perdure import config, errors
 from perdure.errors import EXIT_CODES, PerdureError
 from perdure.tasks import locks
+from perdure.tasks.registry import client
 from tests.cli.conftest import Cli
 from tests.promises import kit
 
@@ -121,3 +123,34 @@ def test_5_mlflow_does_not_answer(cli: Cli, workspace: Path) -> None:
     assert said.code == 5
     assert said.err.startswith("Unreachable:")
     assert "http://127.0.0.1:9" in said.err
+
+
+def test_1_a_full_disk_says_what_to_do_whoever_told_of_it() -> None:
+    told: list[BaseException] = [
+        OSError(28, "No space left on device"),
+        OSError(122, "Disk quota exceeded"),
+        sqlite3.OperationalError("database or disk is full"),
+        errors.Fault("git commit failed (128): fatal: No space left on device"),
+        wrapped(RuntimeError("MLflow gave up"), OSError(28, "No space left on device")),
+    ]
+    for one in told:
+        assert errors.is_disk_full(one), one
+    assert not errors.is_disk_full(OSError(13, "Permission denied"))
+    said = client.unreachable("sqlite:////srv/mlflow.db", told[2])
+    assert "the disk is full" in said.message
+    assert "free some space" in (said.hint or "")
+
+
+def wrapped(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def test_5_says_why_nobody_answers_in_the_systems_words() -> None:
+    with pytest.raises(errors.Unreachable) as refused:
+        client.probe("http://ada:s3cret@127.0.0.1:9")
+    assert refused.value.message == (
+        "MLflow at http://127.0.0.1:9 does not answer: Connection refused"
+    )
+    with pytest.raises(errors.Unreachable, match=r"Name or service|name resolution|known"):
+        client.probe("http://nowhere.invalid:5000")

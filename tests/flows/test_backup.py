@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ from perdure.flows.backup import backup
 from perdure.flows.restore import PART, restore
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
-from perdure.tasks import backups
+from perdure.tasks import backups, data_versions
+from tests.flows.test_inbox import mortal
 from tests.promises import kit
 
 STRATEGIES = '[{ name = "replay", size = 40 }, { name = "ewc", penalty = 50 }]'
@@ -84,7 +87,7 @@ def test_what_is_restored_elsewhere_is_the_same_and_goes_on_bit_for_bit(
         assert was["inbox"] == [".gitkeep", "waiting.csv"]
         assert len(was["quarantined"]) == 1  # type: ignore[arg-type]  # a list
         assert kit.git(root, "remote", "get-url", "origin").strip() == (
-            "https://ada@example.org/weather.git"
+            "https://example.org/weather.git"
         )
 
         for folder in (gone, root):
@@ -113,7 +116,7 @@ def test_a_second_backup_copies_only_what_is_new(lived: Path, tmp_path: Path) ->
     database = (Path(second.path) / "registry" / "mlflow.db").stat().st_size
     assert second.copied - database < 5_000  # and the note
     assert 0 < third.copied - database < first.copied - database
-    for each in (first, second, third, full):
+    for each in (second, third, full):
         restore(Path(each.path), tmp_path / Path(each.path).name)
     assert kit.learners(tmp_path / Path(second.path).name) == kit.learners(lived)
     assert kit.learners(tmp_path / Path(third.path).name) == kit.learners(root)
@@ -133,46 +136,38 @@ def test_a_second_backup_copies_only_what_is_new(lived: Path, tmp_path: Path) ->
     restore(Path(kept.path), tmp_path / "of the last")  # its links outlive what was removed
 
 
-def test_what_is_copied_while_everything_runs_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """Ingests and retrainings go on in another process while backups are made one by one."""
-    root, place = kit.make(tmp_path / "busy"), tmp_path / "backups"
-    program = (
-        "import sys\n"
-        "from perdure.flows.ingest import ingest\n"
-        "from perdure.flows.retrain import retrain\n"
-        "from tests.promises import kit\n"
-        "import pathlib\n"
-        "root = pathlib.Path(sys.argv[1])\n"
-        "retrain.fn(str(root)); print('learned', flush=True)\n"
-        "for number in (2, 3, 4):\n"
-        "    kit.ingest(root, kit.table(number)); retrain.fn(str(root))\n"
-    )
+def test_what_is_copied_while_everything_runs_goes_on_to_the_same_end(
+    lived: Path, tmp_path: Path
+) -> None:
+    """Ingests and retrainings go on meanwhile, and share nothing with it but the files."""
+    root, place = tmp_path / "busy", tmp_path / "backups"
+    shutil.copytree(lived, root, symlinks=True)
+    (root / "inbox" / "waiting.csv").unlink()
+
+    def work() -> None:
+        for number in (5, 6):
+            kit.ingest(root, kit.table(number))
+            retrain.fn(str(root))
+
     made = []
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(root)],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as busy:
-        assert busy.stdout is not None
-        assert busy.stdout.readline() == "learned\n"
-        while busy.poll() is None:
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(work)
+        while not busy.done():
             made.append(Path(backup(str(root), place).path))
-    assert busy.returncode == 0
+            with suppress(TimeoutError):
+                busy.result(0.1)  # it has work to do as well
+        busy.result()
     assert len(made) >= 3
     last = restore(Path(backup(str(root), place).path), tmp_path / "last")
     assert (last.versions, last.experiences) == (4, 4)
     assert kit.learners(tmp_path / "last") == kit.learners(root)
-    seen = []
-    for path in (made[len(made) // 3], made[2 * len(made) // 3]):
-        copy = tmp_path / path.name
-        done = restore(path, copy)
-        seen.append((done.versions, done.experiences))
-        kit.ingest(copy, *(kit.table(number) for number in (2, 3, 4)))  # or they are known
-        retrain.fn(str(copy))
-        assert kit.learners(copy) == kit.learners(root)
-        assert kit.picture(copy)["left"] == []
-    assert seen[0] != (4, 4), seen
+    copy = tmp_path / "between"
+    done = restore(made[len(made) // 2], copy)
+    assert (done.versions, done.experiences) != (4, 4)
+    kit.ingest(copy, *(kit.table(number) for number in (5, 6)))  # or they are known
+    retrain.fn(str(copy))
+    assert kit.learners(copy) == kit.learners(root)
+    assert kit.picture(copy)["left"] == []
 
 
 def spoil(path: Path) -> None:
@@ -228,8 +223,9 @@ def test_a_restore_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copy2", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Fault, match="No space") as error:
         restore(kept, tmp_path / "target")
+    assert "df -h" in str(error.value.hint)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,8 +237,9 @@ def test_a_backup_that_fails_or_is_killed_leaves_none_and_the_next_one_cleans_up
 
     with monkeypatch.context() as patched:
         patched.setattr(backups.Copier, "wrote", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(Fault, match="No space") as error:
             backup(str(lived), tmp_path)
+        assert "df -h" in str(error.value.hint)
     assert backups.snapshots(tmp_path) == ()
     program = (
         "import os, pathlib, signal, sys\n"
@@ -299,6 +296,83 @@ def test_data_that_the_remote_has_not_got_is_taken_from_the_cache_or_told(
         backup(str(root), tmp_path / "others")
 
 
+def test_what_is_no_file_is_left_out_and_said(lived: Path, tmp_path: Path) -> None:
+    """A pipe would be waited for, a link followed out of the workspace, a module taken for gone."""
+    root = tmp_path / "weather"
+    shutil.copytree(lived, root, symlinks=True)
+    os.mkfifo(root / "inbox" / "pipe.csv")
+    (root / "linked.md").symlink_to(root / "notes" / "own.md")
+    (root / "notes" / "nowhere").symlink_to(tmp_path / "nowhere")
+    for name in ("module", "theirs"):
+        (root / name).mkdir()
+        kit.git(root / name, "init", "--quiet")
+        kit.git(root / name, "commit", "--quiet", "--allow-empty", "-m", "x")
+    kit.git(root, "add", "module")
+    kit.git(root, "commit", "--quiet", "-m", "a repository within", "--", "module")
+    kit.git(root / "module", "commit", "--quiet", "--allow-empty", "-m", "y")
+    script = root / "notes" / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    (root / "perdure.toml").rename(root / "other.toml")
+    (root / "perdure.toml").symlink_to("other.toml")
+    done = backup(str(root), tmp_path / "backups")
+    assert sorted(done.left_out) == [
+        "inbox/pipe.csv", "linked.md", "module", "notes/nowhere", "perdure.toml", "theirs/"
+    ]  # fmt: skip
+    said = json.loads((Path(done.path) / "backup.json").read_text())
+    assert said["deleted"] == []
+    made = tmp_path / "made"
+    restore(tmp_path / "backups", made)
+    assert (made / "perdure.toml").read_text() == kit.git(root, "show", "HEAD:perdure.toml")
+    assert os.access(made / "notes" / "run.sh", os.X_OK)
+    assert not (made / "linked.md").is_symlink()
+    assert (made / "module").is_dir()
+
+
+def test_a_file_that_may_not_be_read_is_left_out_and_said(lived: Path, tmp_path: Path) -> None:
+    """Of the inbox, where others leave files; what is the workspace's own must be in a backup."""
+    root = tmp_path / "weather"
+    shutil.copytree(lived, root, symlinks=True)
+    (root / "inbox" / "theirs.csv").write_text(kit.table(5))
+    (root / "inbox" / "theirs.csv").chmod(0)
+    program = (
+        "import pathlib, sys\n"
+        "from perdure.flows.backup import backup\n"
+        "print(backup(sys.argv[1], pathlib.Path(sys.argv[2])).left_out)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root), str(tmp_path / "backups")],
+        preexec_fn=mortal if os.getuid() == 0 else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == "('inbox/theirs.csv',)\n"
+
+
+def test_a_clock_that_was_ahead_removes_no_new_backup(lived: Path, tmp_path: Path) -> None:
+    old = Path(backup(str(lived), tmp_path).path)
+    note = json.loads((old / "backup.json").read_text())
+    (old / "backup.json").write_text(json.dumps(note | {"at": "2099-01-01T00:00:00.000+00:00"}))
+    new = backup(str(lived), tmp_path, keep=1)
+    assert new.removed == (old.name,)
+    assert backups.newest(tmp_path) == Path(new.path)
+
+
+def test_a_backup_that_cannot_be_read_is_not_in_the_way_of_the_next(
+    lived: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = Path(backup(str(lived), tmp_path).path)
+    (old / "backup.json").write_text("{")
+    new = backup(str(lived), tmp_path, keep=1)
+    assert new.removed == ()  # who knows what it was
+    assert f"{old / 'backup.json'} cannot be read" in caplog.text
+    with pytest.raises(Corrupt):
+        restore(tmp_path, tmp_path / "target")
+    assert restore(Path(new.path), tmp_path / "target").champion == 2
+
+
 def test_two_backups_into_one_place_do_not_meet(lived: Path, tmp_path: Path) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
@@ -328,7 +402,7 @@ def test_a_place_inside_the_workspace_is_refused(lived: Path) -> None:
     assert not (lived / "backups").exists()
 
 
-def test_a_workspace_below_the_top_of_its_repository(tmp_path: Path) -> None:
+def test_a_workspace_below_the_top_of_its_repository(lived: Path, tmp_path: Path) -> None:
     top = tmp_path / "models"
     top.mkdir()
     subprocess.run(["git", "init", "--quiet", "-b", "trunk", str(top)], check=True)
@@ -338,10 +412,14 @@ def test_a_workspace_below_the_top_of_its_repository(tmp_path: Path) -> None:
     (top / "deep").mkdir()
     root = kit.make(top / "deep" / "weather")
     (top / "deep" / "weather-first.csv").unlink()  # of the kit's, and outside of the workspace
-    retrain.fn(str(root))
+    for name in ("mlflow.db", "artifacts"):  # the first experience is the same
+        one = lived / ".perdure" / name
+        copy = shutil.copytree if one.is_dir() else shutil.copy2
+        copy(one, root / ".perdure" / name)
     backup(str(root), tmp_path / "backups")
     done = restore(tmp_path / "backups", tmp_path / "new")
     assert done.path == str(tmp_path / "new" / "deep" / "weather")
+    assert (done.versions, done.champion) == (2, 2)
     assert (tmp_path / "new" / "other.txt").read_text() == "another model\n"
     assert kit.differences(kit.picture(Path(done.path)), kit.picture(root)) == []
 
@@ -349,12 +427,7 @@ def test_a_workspace_below_the_top_of_its_repository(tmp_path: Path) -> None:
 def test_with_an_mlflow_server_and_a_dvc_remote_it_says_what_is_not_in_it(tmp_path: Path) -> None:
     root, shared = kit.make(tmp_path / "weather"), tmp_path / "shared data"
     shared.mkdir()
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "remote", "modify", "storage", "url", str(shared)],
-        cwd=root,
-        check=True,
-        capture_output=True,
-    )
+    data_versions.init(root, str(shared))
     kit.ingest(root, kit.table(2))  # pushes there
     with (root / "perdure.toml").open("a") as file:
         file.write('[tracking]\nuri = "http://ada:s3cret@127.0.0.1:9"\n')
@@ -372,6 +445,19 @@ def test_with_an_mlflow_server_and_a_dvc_remote_it_says_what_is_not_in_it(tmp_pa
     again = restore(tmp_path / "backups", tmp_path / "later")
     assert again.experiences == 0
     assert "dvc pull" in again.lacks[-1]
+
+
+def test_a_password_of_the_dvc_remote_is_not_in_a_backup(tmp_path: Path) -> None:
+    root = kit.make(tmp_path / "weather")
+    data_versions.init(root, "http://ada:s3cret@127.0.0.1:9/data")
+    kit.git(root, "checkout", "--quiet", ".dvc/config")
+    with (root / ".dvc" / "config.local").open("w") as file:
+        file.write("['remote \"storage\"']\n    url = http://ada:s3cret@127.0.0.1:9/data\n")
+    done = backup(str(root), tmp_path / "backups")
+    assert done.lacks == ("the data, which the DVC remote http://127.0.0.1:9/data has",)
+    files = [path for path in Path(done.path).rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
 
 
 def test_the_commands(lived: Path, tmp_path: Path) -> None:

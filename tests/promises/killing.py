@@ -117,10 +117,16 @@ class Points:
 
 
 class Driver:
-    """Runs scenarios, each from a template of its workspace at always the same place."""
+    """Runs scenarios, each from a template of its workspace at always the same place.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: For the workspace, its template, and what the children say.
+        picture: What stands in the workspace, to be compared.
+    """
+
+    def __init__(self, folder: Path, picture: Callable[[Path], dict[str, Any]]) -> None:
         self.folder = folder
+        self.picture = picture
         self.root = folder / "workspace"
         self.template = folder / "template"
         self.log = folder / "log.txt"
@@ -197,7 +203,7 @@ class Driver:
             points = watched
             command(root)
             names = list(points.names)
-            told.write_text(json.dumps([kit.picture(root), names]), encoding="utf-8")
+            told.write_text(json.dumps([self.picture(root), names]), encoding="utf-8")
 
         watched = Points(self.root, None)
         self.child(tell, watched=watched)
@@ -253,7 +259,7 @@ def main(folder: Path, names: list[str]) -> None:
 
     warm = folder / "warm"
     scenarios.warm(warm)
-    driver = Driver(folder)
+    driver = Driver(folder, kit.picture)
     for scenario in scenarios.ALL:
         if not names or scenario.name in names:
             result = driver.run(scenario)

@@ -8,11 +8,12 @@ from pathlib import Path
 from perdure.config import Workspace
 from perdure.flows import ingest as ingesting
 from perdure.flows import inspect
+from perdure.flows.inbox import Arrived
 from perdure.flows.ingest import ingest
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
-from perdure.records import Ingested
+from perdure.records import Experience, Ingested
 from perdure.tasks.registry.changes import Changes
 from perdure.tasks.registry.versions import Versions
 from perdure.tasks.tables.schema import Schema
@@ -72,10 +73,12 @@ def _takes_the_file_first(_root: Path) -> None:
     """An ingest that lets go of a file before its content is safe."""
     accept = ingesting.accept
 
-    def careless(ws: Workspace, file: Path, rules: Schema) -> Ingested:
-        aside = Path(tempfile.mkdtemp(dir=ws.root.parent)) / file.name
-        file.rename(aside)
-        return accept(ws, aside, rules)
+    def careless(
+        ws: Workspace, arrived: Arrived, rules: Schema, known: list[Experience]
+    ) -> Ingested | None:
+        aside = Path(tempfile.mkdtemp(dir=ws.root.parent)) / arrived.path.name
+        arrived.path.rename(aside)
+        return accept(ws, Arrived(aside, arrived.seen), rules, known)
 
     ingesting.accept = careless
 

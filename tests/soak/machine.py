@@ -34,6 +34,15 @@ def workspace(root: Path, more: str = CONFIG) -> Path:
     return kit.make(root, more=more)
 
 
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a user with nothing configured, whose home is in a folder."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    own = {"HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "OMP_NUM_THREADS": "1"}
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**kept, **own, **more}
+
+
 class Machine:
     """`perdure up` in a workspace."""
 

@@ -90,7 +90,7 @@ def test_the_default_remote_moves_with_the_workspace(top: Path) -> None:
     shutil.rmtree(moved.root / ".dvc" / "cache")
     data_versions.pull(moved)
     assert (moved.experiences / "1").read_text() == "x"
-    assert data_versions.remote_reachable(moved)
+    assert data_versions.remote_problem(moved) is None
 
 
 def test_a_workspace_in_a_folder_of_a_repository_stages_dvcs_files_alone(top: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_remote_that_is_not_there_is_told_and_what_was_added_stays(
     remote = tmp_path / "disk" / "remote"
     ws = workspace(top, str(remote))
     add(ws, "1")
-    assert not data_versions.remote_reachable(ws)
+    assert data_versions.remote_problem(ws)
     with pytest.raises(Unreachable, match="does not exist") as error:
         data_versions.add_and_push(ws)
     assert error.value.hint is not None
@@ -159,7 +159,7 @@ def test_a_remote_that_is_not_there_is_told_and_what_was_added_stays(
     assert data_versions.revision(ws) is not None
     remote.mkdir(parents=True)
     data_versions.add_and_push(ws)
-    assert data_versions.remote_reachable(ws)
+    assert data_versions.remote_problem(ws) is None
     assert any(remote.rglob("*"))
 
 
@@ -178,7 +178,7 @@ def test_an_unknown_kind_of_remote_is_told(top: Path) -> None:
     add(ws, "1")
     with pytest.raises(Unreachable, match="s3"):
         data_versions.add_and_push(ws)
-    assert not data_versions.remote_reachable(ws)
+    assert data_versions.remote_problem(ws)
 
 
 def test_a_full_disk_is_a_fault(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,45 +10,8 @@ import pytest
 from perdure.errors import Corrupt, LockHeld, Unreachable, UsageError
 from perdure.records import Change, Event, Held
 from perdure.tasks.registry import Registry
-from tests.tasks.version_kit import AT, free_port, register, version_folder, workspace
-
-
-class Server:
-    """An MLflow server on a free port of this machine."""
-
-    def __init__(self, root: Path) -> None:
-        self.uri = f"http://127.0.0.1:{(port := free_port())}"
-        self.log = root / "server.log"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
-        command += ["--artifacts-destination", str(root / "stored")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        }
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def wait(self) -> None:
-        for _ in range(900):
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError(self.log.read_text())
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(timeout=30)
+from tests.tasks.server_kit import Server
+from tests.tasks.version_kit import AT, register, version_folder, workspace
 
 
 @pytest.fixture

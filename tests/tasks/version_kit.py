@@ -120,7 +120,7 @@ def register(registry: Registry, folder: Path, **more: Any) -> Version:
     )
 
 
-def bare_versions(registry: Registry, count: int) -> None:
+def bare_versions(registry: Registry, count: int, source: str = "file:///nowhere") -> None:
     """Versions with their tags but without artifacts: enough for aliases and history."""
     registry.client.call("create_registered_model", registry.name)
     for number in range(1, count + 1):
@@ -128,7 +128,7 @@ def bare_versions(registry: Registry, count: int) -> None:
         registry.client.call(
             "create_model_version",
             registry.name,
-            "file:///nowhere",
+            source,
             tags=codec.version_tags(**known),
         )
 

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from perdure import running
 from perdure.errors import PerdureError
@@ -23,8 +24,7 @@ def main(root: Path, factor: float) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state = root / ".perdure"
     parts = tuple(
-        Part(**{**part, "command": tuple(part["command"]), "needs": tuple(part.get("needs", ()))})
-        for part in json.loads((root / "parts.json").read_text())
+        Part(**_with_tuples(part)) for part in json.loads((root / "parts.json").read_text())
     )
     plan = Plan(root, state, "http://127.0.0.1:9/api", "http://127.0.0.1:9", "nowhere", parts)
     try:
@@ -34,6 +34,10 @@ def main(root: Path, factor: float) -> None:
     except PerdureError as error:
         say(f"FAILED {error}")
         sys.exit(error.exit_code)
+
+
+def _with_tuples(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(one) if isinstance(one, list) else one for key, one in part.items()}
 
 
 def say(text: str) -> None:

@@ -39,7 +39,9 @@ def test_where_nothing_is_configured_everything_is_ours(root: Path) -> None:
     found = plan(config.read(root), root)
     assert found.remarks == ()
     needy = {part.name for part in found.parts if part.needs}
-    assert needy == {"deploy", "watcher", "worker", *WARM}
+    assert needy == {"deploy", "watcher", "worker"}
+    # Ended before the server they have somebody to tell, and need not wait for his answer.
+    assert {name for part in found.parts for name in part.needs} == {"server"}
 
 
 def test_the_variable_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +51,7 @@ def test_the_variable_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.environment["PREFECT_API_URL"] == "https://me:secret@prefect.example/api"
     assert found.prefect_page == "https://prefect.example"
     assert "secret" not in f"{found.prefect_api} {found.remarks}"
-    assert all(part.needs == () for part in found.parts if part.name not in WARM)
+    assert all(part.needs == () for part in found.parts)
 
 
 def test_a_profile_is_used_as_prefect_reads_it(root: Path) -> None:
@@ -86,10 +88,3 @@ def test_a_workspace_that_learns_on_gpus_has_a_worker_for_them(root: Path) -> No
     (root / "perdure.toml").write_text(f'{CONFIG}[resources]\npool = "gpu"\n')
     names = ["server", "mlflow", "deploy", "watcher", "worker", "worker-gpu", *WARM]
     assert planned(root)[0] == names
-
-
-def test_no_proxy_is_asked_for_what_is_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "intranet.example")
-    environment = plan(config.read(root), root).environment
-    assert environment["NO_PROXY"].split(",") == ["127.0.0.1", "intranet.example", "localhost"]
-    assert environment["NO_PROXY"] == environment["no_proxy"]

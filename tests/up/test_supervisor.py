@@ -171,6 +171,40 @@ def test_a_part_waits_for_what_it_needs_until_that_answers(up: Up) -> None:
     assert up.log("client").count("started as process") == 1
 
 
+def test_what_is_needed_outlives_the_last_words_of_who_needs_it(up: Up) -> None:
+    """And a part that is only started after all of them changes nothing of that."""
+    port = closed_port()
+    last_words = (
+        "import signal, sys, time, urllib.request\n"
+        "def end(*_):\n"
+        "    time.sleep(1)\n"  # as a flow run, which first has to end
+        f"    answer = urllib.request.urlopen('http://127.0.0.1:{port}/', timeout=5)\n"
+        "    print('told, and answered', answer.status, flush=True)\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('am here', flush=True)"
+    )
+    up.start(
+        {
+            "name": "server",
+            "command": programs.served(port),
+            "address": f"http://127.0.0.1:{port}/",
+        },
+        {
+            "name": "client",
+            "command": programs.command(last_words, programs.SLEEP),
+            "needs": ["server"],
+            "says": "am here",
+        },
+        {"name": "late", "command": programs.obedient(), "after": ["server", "client"]},
+    )
+    up.ready()
+    up.signal(signal.SIGTERM)
+    up.said()
+    assert "told, and answered 200" in up.log("client")
+    assert up.left() == []
+
+
 def test_a_part_that_says_so_is_ready_when_it_has_said_so(up: Up) -> None:
     program = programs.command("import time; time.sleep(0.5); print('I am here', flush=True)",
                                programs.SLEEP)  # fmt: skip

@@ -5,7 +5,6 @@ Heavy libraries are imported by what a command calls, not here: `perdure --help`
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -15,7 +14,7 @@ import typer
 from perdure import __version__
 from perdure.cli import console, render, safekeeping, service
 from perdure.cli.options import AsJson, Where, Why, example, root
-from perdure.errors import EXIT_CODES, PerdureError, UsageError
+from perdure.errors import EXIT_CODES, PerdureError, UsageError, is_disk_full
 
 app = typer.Typer(
     name="perdure",
@@ -297,18 +296,13 @@ def main() -> None:
     try:
         app()
     except PerdureError as error:
+        if error.hint is None and is_disk_full(error):
+            error.hint = "free some space, then run this again"
         console.failed(_kind(error), str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         console.failed("Interrupted:", "the next run goes on from here.")
         sys.exit(130)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            console.failed(
-                "Fault:", f"the disk is full: {error}\n  → free some space, then run this again"
-            )
-            sys.exit(1)
-        _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the one place where every other fault ends
         _unexpected(error)
 
@@ -317,6 +311,11 @@ def _unexpected(error: Exception) -> NoReturn:
     """A fault that Perdure has no name for: in short, and whole with --verbose."""
     if console.verbose():
         raise error
+    if is_disk_full(error):
+        console.failed(
+            "Fault:", f"the disk is full: {error}\n  → free some space, then run this again"
+        )
+        sys.exit(1)
     console.failed(
         "Fault:",
         f"{type(error).__name__}: {error}\n  → perdure --verbose … shows where; perdure doctor "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from perdure.up.why import failure
 
 START_SECONDS = 300.0
 """How long a start may take until it is ready."""
+SLOW_SECONDS = 20.0
+"""A start that takes longer is told of, with the load of the machine."""
 TRIES = 3
 """So often a part may die before it was ever ready."""
 ASK_EVERY_SECONDS = 30.0
@@ -70,7 +73,7 @@ class Keeping:
         self._stopping = threading.Event()
         self._process: Process | None = None
         self._lock = threading.Lock()
-        self._needs: list[Keeping] = []
+        self._first: list[Keeping] = []
 
     @property
     def pid(self) -> int | None:
@@ -84,9 +87,9 @@ class Keeping:
         path = str(self.log.path)
         return running.Part(self.part.name, self.state, self.pid, self.restarts, path)
 
-    def start(self, needs: list[Keeping]) -> None:
-        """Begin to keep it, once the parts that it needs have been ready."""
-        self._needs = needs
+    def start(self, first: list[Keeping]) -> None:
+        """Begin to keep it, once the parts that come first have been ready."""
+        self._first = first
         threading.Thread(target=self._keep, name=f"keep {self.part.name}", daemon=True).start()
 
     def stop(self) -> None:
@@ -104,7 +107,7 @@ class Keeping:
 
     def _keep(self) -> None:
         try:
-            for one in self._needs:
+            for one in self._first:
                 while not one.was_ready.wait(0.1):
                     if self._stopping.is_set():
                         return
@@ -166,11 +169,18 @@ class Keeping:
 
     def _becomes_ready(self, process: Process) -> bool:
         """Wait until it is ready; False: it ended, or is taking too long and was killed."""
-        deadline = time.monotonic() + START_SECONDS
+        begun = time.monotonic()
+        told = False
         while not process.ended.is_set():
             if not self.part.once and self._is_ready(process):
                 return True
-            if time.monotonic() > deadline:
+            passed = time.monotonic() - begun
+            if passed > SLOW_SECONDS and not told:
+                told = True
+                busy = f"{os.getloadavg()[0]:.1f} processes want {os.cpu_count()} cores"
+                words = "%s is not ready after %.0f s (%s) → perdure logs %s"
+                logger.warning(words, self.part.name, passed, busy, self.part.name)
+            if passed > START_SECONDS:
                 self.log.remember(f"it was not ready in {START_SECONDS:.0f} s")
                 process.kill()
                 return False

@@ -105,7 +105,11 @@ def tail(path: Path, lines: int) -> list[str]:
 
 def follow(paths: Mapping[str, Path], stop: threading.Event) -> Iterator[tuple[str, str]]:
     """Lines as they are written from now on, each with the name of its part, until `stop`."""
-    places = {name: _Place(path) for name, path in paths.items()}
+    # Now, not when the first line is asked for.
+    return _follow({name: _Place(path) for name, path in paths.items()}, stop)
+
+
+def _follow(places: Mapping[str, _Place], stop: threading.Event) -> Iterator[tuple[str, str]]:
     while not stop.wait(0.25):
         for name, one in places.items():
             for line in one.news():

@@ -25,6 +25,8 @@ class Part:
     """Beside that of the supervisor."""
     needs: tuple[str, ...] = ()
     """Parts that are ready before it is started. It is ended before them."""
+    after: tuple[str, ...] = ()
+    """Parts that are ready before it is started, so that it does not slow them; no more."""
     address: str | None = None
     """Asked until it answers: then the part is ready."""
     says: str | None = None
@@ -81,7 +83,7 @@ def plan(ws: Workspace, folder: Path) -> Plan:
     parts += [_deploy(ws, needs), _watcher(needs), *_workers(ws, needs)]
     if sys.platform == "linux":
         # Last: for ten seconds it imports, and everything can go on without it.
-        parts.append(_warm(folder, tuple(part.name for part in parts)))
+        parts.append(_warm(folder, after=tuple(part.name for part in parts)))
     return Plan(
         root=ws.root,
         state=ws.state,
@@ -101,18 +103,12 @@ def module(name: str, *arguments: str) -> tuple[str, ...]:
 
 def _environment(ws: Workspace, api: str, folder: Path) -> dict[str, str]:
     here = str(Path(sys.executable).parent)
-    own = {"localhost", ports.HOST}
-    untouched = {name.strip() for name in os.environ.get("NO_PROXY", "").split(",")} - {""}
-    direct = ",".join(sorted(own | untouched))
     return {
         "PERDURE_WORKSPACE": str(ws.root),
         "PREFECT_API_URL": api,
         "PERDURE_WARM": str(folder),
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
-        # A proxy for the outside must not be asked for what is on this machine.
-        "NO_PROXY": direct,
-        "no_proxy": direct,
     }
 
 
@@ -147,11 +143,11 @@ def _workers(ws: Workspace, needs: tuple[str, ...]) -> list[Part]:
             module(f"{SERVICE}.worker", *options),
             needs=needs,
             says=" started!",
-            grace_s=6.0,
+            grace_s=5.0,
         )
         for name, options in pools.items()
     ]
 
 
-def _warm(folder: Path, needs: tuple[str, ...]) -> Part:
-    return Part("warm", module(f"{SERVICE}.warm", str(folder)), needs=needs)
+def _warm(folder: Path, after: tuple[str, ...]) -> Part:
+    return Part("warm", module(f"{SERVICE}.warm", str(folder)), after=after)

@@ -27,7 +27,7 @@ from perdure.up.process import Process
 
 STOP_SECONDS = 10.0
 """After so long nothing of it may live."""
-KILL_SECONDS = 8.5
+KILL_SECONDS = 7.5
 """After so long it is killed."""
 REAP_SECONDS = 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -89,7 +89,6 @@ class Supervisor:
                 self._keep_on(ready)
             finally:
                 self._stop()
-                self._keeper.close()
                 self._keeper.ended.wait(5.0)
         self._raise()
 
@@ -120,7 +119,7 @@ class Supervisor:
     def _begin(self) -> None:
         by_name = {one.part.name: one for one in self._parts}
         for one in self._parts:
-            one.start([by_name[name] for name in one.part.needs])
+            one.start([by_name[name] for name in (*one.part.needs, *one.part.after)])
 
     def _keep_on(self, ready: Callable[[Running], None]) -> None:
         while not self._asked_to_stop and all(one.failure is None for one in self._parts):
@@ -147,6 +146,9 @@ class Supervisor:
         left = kin.end(kin.of_life(self._mark), 0.0, STOP_SECONDS)
         if left:
             logger.error("Still alive: %s", ", ".join(str(one.pid) for one in left))
+            self._keeper.close()
+        else:
+            self._keeper.kill()  # there is nothing that it would have to end
         for one in self._parts:
             one.ended.wait(1.0)
 

@@ -118,6 +118,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.stop()
 
 
+@pytest.fixture(scope="session")
+def prefect_server(server: Server) -> str:
+    """The same server: a second one, as for other tests of flows, would show nothing more."""
+    return server.api
+
+
 @pytest.fixture
 def configured(server: Server) -> Iterator[Server]:
     """The server is the one that the user has configured."""

@@ -2,29 +2,23 @@
 
     python -m tests.flows.service.killed_clones FOLDER CASES
 
-A driver that forks a child for each case, as `tests.promises.killing` does, with its points. The
-other clone's commit appears on the remote after the first look there: so the push is refused,
-what is new steps aside, comes back with other numbers, and is published after that. Writes
-`FOLDER/told.json`.
+`tests.promises.killing` forks a child for each case, and counts its points. The other clone's
+commit appears on the remote after the first look there: so the push is refused, what is new steps
+aside, comes back with other numbers, and is published after that. Writes `FOLDER/told.json`.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import random
-import shutil
-import signal
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.flows.service import clones
 from tests.promises import kit
-from tests.promises.killing import HANGS_S, SEED, Points, spread
+from tests.promises.killing import SEED, Driver, spread
 
 HIDDEN = "refs/heads/theirs"
 
@@ -79,64 +73,20 @@ def picture(folder: Path) -> dict[str, Any]:
     }
 
 
-def child(folder: Path, log: Path, run: Callable[[], None], fatal: int | None = None) -> Any:
-    """Fork, run, and wait: the exit code, or minus the signal, and the points that it passed."""
-    names = folder.parent / "names.json"
-    names.unlink(missing_ok=True)
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            faulthandler.dump_traceback_later(HANGS_S, exit=True)
-            points = Points(folder, fatal)
-            points.watch()
-            run()
-            passed = list(points.names)
-            names.write_text(json.dumps(passed), encoding="utf-8")
-            code = 0
-        except BaseException:  # noqa: BLE001 - told to the driver, whatever it is
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return code, json.loads(names.read_bytes()) if names.exists() else []
-
-
 def main(base: Path, cases: int) -> None:
-    folder, template, log = base / "work", base / "template", base / "log.txt"
-    prepare(folder)
-    folder.rename(template)
-
-    def restore() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(template, folder, symlinks=True)
-
-    def through() -> tuple[dict[str, Any] | str, list[str]]:
-        code, names = child(folder, log, lambda: command(folder))
-        if code:
-            return log.read_text(encoding="utf-8")[-3000:], names
-        return picture(folder), names
-
-    restore()
-    wanted, names = through()
-    told: dict[str, Any] = {"done": wanted, "names": names, "cases": []}
-    chance = random.Random(f"{SEED} clones")
-    for at in spread(chance, len(names), cases):
-        restore()
-        code, _ = child(folder, log, lambda: command(folder), at)
-        found, _ = through()
-        told["cases"].append(
-            {
-                "at": at,
-                "name": names[at - 1],
-                "killed": code == -signal.SIGKILL,
-                "found": found,
-            }
-        )
+    driver = Driver(base, picture)
+    prepare(driver.root)
+    driver.root.rename(driver.template)
+    driver.restore()
+    wanted, names = driver.through(command)
+    told = {
+        "done": wanted,
+        "names": names,
+        "cases": [
+            driver.case(command, wanted, [at]) | {"name": names[at - 1]}
+            for at in spread(random.Random(f"{SEED} clones"), len(names), cases)
+        ],
+    }
     (base / "told.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from perdure.flows.workspace import root_of
 
 
 @flow(name="probe", flow_run_name="probe")
-def probe(workspace: str = ".", say: str = "said", sleep: float = 0.0, megabytes: int = 0) -> str:
+def probe(
+    workspace: str = ".",
+    say: str = "said",
+    sleep: float = 0.0,
+    megabytes: int = 0,
+    stubborn: bool = False,
+) -> str:
     """Write what this process is into the workspace.
 
     Args:
@@ -21,7 +28,10 @@ def probe(workspace: str = ".", say: str = "said", sleep: float = 0.0, megabytes
         say: Name of the file.
         sleep: Seconds to go on for.
         megabytes: Memory to take.
+        stubborn: Do not obey SIGTERM.
     """
+    if stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     root = root_of(workspace)
     told = {
         "pid": os.getpid(),

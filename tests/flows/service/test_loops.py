@@ -89,3 +89,18 @@ def test_an_error_nobody_expected_is_told_with_its_place(
     with running(Loop("One", step)):
         until(lambda: caplog.records)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_library_that_wants_to_exit_ends_no_part(caplog: pytest.LogCaptureFixture) -> None:
+    tried: list[int] = []
+
+    def step() -> float:
+        tried.append(1)
+        raise SystemExit("enough")
+
+    loop = Loop("One", step)
+    with running(loop):
+        until(lambda: caplog.records)
+        loop.wake()
+        until(lambda: len(tried) > 1)
+    assert "enough" in caplog.text

@@ -136,6 +136,26 @@ def test_a_fork_ends_with_its_client_and_the_client_as_its_fork(
 
 
 @pytest.mark.usefixtures("server")
+def test_a_signal_meets_a_fork_however_young_it_is(place: Path) -> None:
+    """Before it is a program of its own it has the handlers of the warm process."""
+    request = {
+        "module": "tell_all",
+        "arguments": ["wait"],
+        "environment": {"PATH": os.defpath},
+        "folder": str(place.parent),
+    }
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as asking, Path(os.devnull).open("r+b") as null:
+            asking.settimeout(30)
+            descriptor = os.open(place, os.O_RDONLY)
+            asking.connect(f"/proc/self/fd/{descriptor}/{warm.SOCKET}")
+            os.close(descriptor)
+            socket.send_fds(asking, [json.dumps(request).encode() + b"\n"], [null.fileno()] * 3)
+            asking.send(bytes([signal.SIGTERM]))
+            assert json.loads(asking.recv(1024)) == {"status": -signal.SIGTERM}
+
+
+@pytest.mark.usefixtures("server")
 def test_a_killed_fork_is_a_killed_client(place: Path) -> None:
     process, fork = waiting(place)
     fork.kill()

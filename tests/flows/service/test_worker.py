@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,11 +19,13 @@ from uuid import UUID
 
 import httpx
 import pytest
+from prefect._internal import observers
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Scheduled
+from prefect.utilities import services
 
 from perdure.config import Workspace
-from perdure.flows.service import gpus, names, pools, worker
+from perdure.flows.service import gpus, names, pools, process_worker, worker
 from perdure.flows.service.deployments import deploy
 from tests.flows.service.conftest import MakeWorkspace, Server, end, until
 
@@ -127,6 +130,10 @@ def test_a_flow_run_gets_the_workspace_its_bounds_and_says_that_it_lives(
     assert environment["PREFECT_RESULTS_DEFAULT_SERIALIZER"] == "json"
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
     assert read(configured, small).state_name == "Completed"
+    with configured.client() as client:
+        taken = [one for one in client.read_flow_run_states(small.id) if one.is_pending()]
+    # Else the server has it wait for the time it was scheduled for, also if the clock is set back.
+    assert [one.state_details.scheduled_time for one in taken] == [process_worker.LONG_AGO]
     state = read(configured, large).state
     assert state is not None
     assert state.name == "Failed"
@@ -151,21 +158,21 @@ def _heartbeats(server: Server, run: FlowRun) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "end of stdin"])
+@pytest.mark.parametrize("how", ["SIGTERM", "end of stdin", "SIGTERM, which a run ignores"])
 def test_a_worker_that_ends_takes_its_flow_runs_with_it(
     configured: Server, make_workspace: MakeWorkspace, how: str
 ) -> None:
     ws = make_workspace(f"ends-{len(how)}")
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu") as process:
-        run = start(configured, deployed, sleep=600)
+        run = start(configured, deployed, sleep=600, stubborn="ignores" in how)
         pid = said(ws, "said")["pid"]
         assert not gone(pid)
-        if how == "SIGTERM":
-            process.send_signal(signal.SIGTERM)
-        else:
+        if how == "end of stdin":
             assert process.stdin is not None
             process.stdin.close()
+        else:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0, (ws.root / "log").read_text()
         assert gone(pid)
     assert read(configured, run).state_name == "Crashed"
@@ -191,6 +198,45 @@ def _longest_lease_s(server: Server) -> float:
     return max(
         (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() for at in told.values()
     )
+
+
+def test_a_crash_of_our_flows_does_not_make_the_worker_import_them(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    """Prefect's worker does, for hooks, which they have none of; and somebody else's may have."""
+    ws = make_workspace("hooks")
+    deploy(ws)
+    with configured.client() as client:
+        ours = client.read_deployment_by_name("retrain/hooks").id
+    runs = [start(configured, one).id for one in (ours, probe(configured, ws))]
+    program = """
+import asyncio, sys
+from uuid import UUID
+import perdure.flows.service.process_worker
+from prefect.client.orchestration import get_client
+from prefect.workers.process import load_flow_from_flow_run
+
+async def load(id):
+    async with get_client() as client:
+        flow = await load_flow_from_flow_run(await client.read_flow_run(UUID(id)))
+    print(flow.name, flow.on_crashed_hooks, flow.on_cancellation_hooks)
+
+for one in sys.argv[1:]:
+    asyncio.run(load(one))
+print("perdure.flows.retrain" in sys.modules)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program, *map(str, runs)],
+        env={
+            **os.environ,
+            "PREFECT_API_URL": configured.api,
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines() == ["hooks [] []", "probe [] []", "False"]
 
 
 def test_a_rollback_does_not_wait_for_a_long_retraining(
@@ -263,6 +309,28 @@ def test_a_server_that_is_away_ends_neither_worker_nor_run(
             assert not gone(pid)
     finally:
         own.stop()
+
+
+def test_a_run_can_be_cancelled_after_prefect_was_away() -> None:
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        raise httpx.ConnectError("nobody answers")
+
+    async def look() -> None:
+        polling = asyncio.ensure_future(loop(ask, interval=0.001))
+        while asked < 30:
+            await asyncio.sleep(0.01)
+            assert not polling.done()
+        polling.cancel()
+
+    loop = vars(observers)["critical_service_loop"]
+    assert loop is process_worker.poll_on
+    asyncio.run(look())
+    with pytest.raises(RuntimeError):  # and Prefect's own gives up
+        asyncio.run(services.critical_service_loop(ask, interval=0.001, printer=lambda *_: None))
 
 
 def test_each_worker_has_a_gpu_of_its_own(

@@ -1,0 +1,110 @@
+"""The doctor asks the git remote, and says what stands between this machine and publishing."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from perdure.flows import examine
+from perdure.flows.ingest import ingest
+from perdure.records import Check
+from perdure.tasks.git import trial
+from tests.flows.service.clones import Clones
+from tests.promises import kit
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Clones:
+    return Clones(tmp_path_factory.mktemp("made") / "shared")
+
+
+@pytest.fixture
+def both(made: Clones, tmp_path: Path) -> Clones:
+    return made.copy(tmp_path / "shared")
+
+
+def look(both: Clones) -> Check:
+    [found] = [one for one in examine.examine(str(both.root("b"))) if one.name == "git remote"]
+    return found
+
+
+def test_a_remote_that_takes_a_push_and_nothing_is_pushed(both: Clones) -> None:
+    published = kit.git(both.bare, "rev-parse", "main")
+    (both.root("b") / "mine.txt").write_text("mine")
+    kit.git(both.root("b"), "add", "mine.txt")
+    kit.git(both.root("b"), "commit", "--quiet", "-m", "mine")
+    found = look(both)
+    assert (found.ok, found.detail) == (True, "origin answers, and takes a push to main")
+    assert kit.git(both.bare, "rev-parse", "main") == published
+    # Others' commits, which are not here yet, are taken over before anything is published.
+    both.ingest("a", 2)
+    assert look(both).ok
+
+
+def test_a_remote_that_is_away_is_told(both: Clones) -> None:
+    both.bare.rename(both.bare.with_name("away"))
+    found = look(both)
+    assert not found.ok
+    assert found.detail.startswith("origin does not answer: fatal: ")
+    assert found.mend == "git push --dry-run origin HEAD:main"
+
+
+def test_a_remote_that_hangs_is_not_waited_for(
+    both: Clones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"git://127.0.0.1:{server.getsockname()[1]}/x"
+        kit.git(both.root("b"), "remote", "set-url", "origin", address)
+        found = look(both)
+    assert (found.ok, found.detail) == (False, "origin does not answer: no end after 1 s")
+
+
+def test_a_remote_that_can_be_read_alone_is_told(both: Clones) -> None:
+    """As one is for an account that may only fetch."""
+    kit.git(both.root("b"), "config", "remote.origin.receivepack", "false")
+    found = look(both)
+    assert not found.ok
+    assert found.detail.startswith("origin answers, but takes no push to main: ")
+
+
+def test_a_remote_that_there_is_not_is_told(both: Clones) -> None:
+    kit.git(both.root("b"), "remote", "remove", "origin")
+    found = look(both)
+    assert not found.ok
+    assert "has no such remote" in found.detail
+    assert found.mend == "git remote add origin URL"
+
+
+def test_one_that_is_not_used_is_no_fault(both: Clones) -> None:
+    kit.configure(both.root("b"))
+    assert look(both).detail == "origin answers; not used, as shared.git_remote is not set"
+    both.bare.rename(both.bare.with_name("away"))
+    found = look(both)
+    assert found.ok
+    assert found.detail.startswith("origin does not answer: ")
+    kit.git(both.root("b"), "remote", "remove", "origin")
+    assert look(both).detail == "none; shared.git_remote is not set"
+
+
+def test_what_breaks_in_an_unknown_way_is_a_check_that_failed(both: Clones) -> None:
+    """The doctor is asked when things are broken."""
+    ingest.fn(str(both.root("b")))
+    config = both.root("b") / ".dvc" / "config"
+    config.write_text("[core\n")
+    found = {one.name: one for one in examine.examine(str(both.root("b")))}
+    assert not found["remote"].ok
+    assert found["git remote"].ok
+    assert all(one.mend for one in found.values() if not one.ok)
+
+
+def test_a_check_that_breaks_is_one_that_failed(
+    both: Clones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # not even git
+    found = {one.name: one for one in examine.examine(str(both.root("b")))}
+    assert not found["git"].ok
+    assert not found["git remote"].ok
+    assert all(one.mend for one in found.values() if not one.ok)

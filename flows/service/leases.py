@@ -53,6 +53,15 @@ class ConcurrencyLeaseStorage(filesystem.ConcurrencyLeaseStorage):
             _until[str(lease_id)] = clock() + ttl.total_seconds()
         return renewed
 
+    async def read_lease(self, lease_id: UUID) -> Any:
+        """The same, with dates as the clock stands now: Prefect looks at them before it revokes."""
+        lease = await super().read_lease(lease_id)
+        if lease is not None and (until := _until.get(str(lease_id))) is not None:
+            now = datetime.now(UTC)
+            lease.expiration = now + timedelta(seconds=until - clock())
+            lease.created_at = min(lease.created_at, now)
+        return lease
+
     async def revoke_lease(self, lease_id: UUID) -> None:
         """The same."""
         await super().revoke_lease(lease_id)

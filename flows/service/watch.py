@@ -24,7 +24,7 @@ from types import FrameType
 from perdure import parent
 from perdure.config import Workspace
 from perdure.errors import PerdureError
-from perdure.flows.service import arrivals, sources
+from perdure.flows.service import arrivals, sources, warm
 from perdure.flows.service.loops import Loop, Settings
 from perdure.flows.service.reconcile import GRACE_S, IngestHere, Reconciler, Start
 from perdure.flows.workspace import root_of
@@ -70,7 +70,7 @@ class Watcher:
         for loop in self._loops:
             loop.start()
 
-    def stop(self, wait_s: float = 3.0) -> None:
+    def stop(self, wait_s: float = 1.0) -> None:
         """Stop watching; what does not answer is left behind."""
         deadline = time.monotonic() + wait_s
         every = [*self._loops, *self._folders.values()]
@@ -198,6 +198,7 @@ def main() -> None:
         logger.info("Watching %s.", root_of("."))
         stop.wait()
         watcher.stop()
+    warm.leave(0)
 
 
 def _opened(root: Path, stop: threading.Event) -> Watcher | None:

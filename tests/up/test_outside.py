@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from perdure import config
-from perdure.errors import ConfigError
-from perdure.up import outside
+from perdure.errors import ConfigError, Unreachable
+from perdure.up import commands, outside
 from perdure.up.parts import plan
 
 CONFIG = '[model]\nname = "weather"\n[data]\ntarget = "rain"\ntask = "classification"\n'
@@ -88,3 +89,28 @@ def test_a_workspace_that_learns_on_gpus_has_a_worker_for_them(root: Path) -> No
     (root / "perdure.toml").write_text(f'{CONFIG}[resources]\npool = "gpu"\n')
     names = ["server", "mlflow", "deploy", "watcher", "worker", "worker-gpu", *WARM]
     assert planned(root)[0] == names
+
+
+def test_a_server_that_is_away_is_said_before_anything_is_started(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"http://ada:s3cret@127.0.0.1:{there.getsockname()[1]}"
+        monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+        [server] = plan(config.read(root), root).elsewhere
+        server.ask()
+    with pytest.raises(
+        Unreachable, match=r"Prefect at .* does not answer: Connection refused"
+    ) as no:
+        server.ask()
+    assert "s3cret" not in str(no.value)
+    with pytest.raises(Unreachable):
+        commands.run(root, lambda _: pytest.fail("it cannot be ready"))
+    assert not (root / ".perdure" / "up" / "logs").exists()
+    # Only the proxy could tell.
+    outer = outside.Server("Prefect", "http://prefect.invalid/api", "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    outer.ask()
+    monkeypatch.delenv("http_proxy")
+    with pytest.raises(Unreachable):
+        outer.ask()

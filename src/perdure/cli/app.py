@@ -278,7 +278,7 @@ def demo(
 
 @app.command(epilog=example("perdure doctor"))
 def doctor(workspace: Where = None, json: AsJson = False) -> None:
-    """Check git, DVC, its remote, MLflow, Prefect, the device and the versions."""
+    """Check git, DVC, their remotes, MLflow, Prefect, the device and the versions."""
     from perdure.flows import examine
 
     result = examine.examine(root(workspace))

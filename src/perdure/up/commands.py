@@ -29,6 +29,7 @@ def run(root: Path, ready: Callable[[Running], None]) -> None:
     Raises:
         UsageError: There is no workspace, or its configuration is wrong.
         LockHeld: It runs already.
+        Unreachable: A server that is configured does not answer; nothing was started.
         Fault: A part could not be started; everything that had been started is ended.
     """
     ws = config.read(root_of(str(root)))
@@ -37,6 +38,8 @@ def run(root: Path, ready: Callable[[Running], None]) -> None:
         wanted = plan(ws, running.folder(ws.state))
         for remark in wanted.remarks:
             logger.info("%s", remark)
+        for server in wanted.elsewhere:
+            server.ask()
         logger.info("Starting %s …", ", ".join(part.name for part in wanted.parts))
         Supervisor(wanted).run(ready)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from perdure.addresses import without_secrets
-from perdure.errors import ConfigError
+from perdure.errors import ConfigError, Unreachable
 
 ASK = "from prefect.settings import get_current_settings as now; print(now().api.url or '')"
+
+ANSWER_SECONDS = 10.0
 
 
 def prefect_api(root: Path) -> str | None:
@@ -58,6 +63,39 @@ def _may_say(path: Path) -> bool:
     except OSError:
         return False
     return "prefect_api_url" in text or "prefect.api" in text or (path.stem == "prefect")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is used, and that somebody else keeps going."""
+
+    name: str
+    address: str
+    """Of HTTP."""
+    hint: str
+    """What to do where it does not answer."""
+
+    def ask(self) -> None:
+        """Find out whether anybody is there, before anything is started that needs him.
+
+        What an init system starts again and again, while a server is away, must not cost much.
+
+        Raises:
+            Unreachable: Nobody is.
+        """
+        parts = urlsplit(self.address)
+        host = parts.hostname or ""
+        if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+            return  # only the proxy knows
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((host, port), ANSWER_SECONDS).close()
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            shown = without_secrets(self.address)
+            raise Unreachable(
+                f"{self.name} at {shown} does not answer: {why}", hint=self.hint
+            ) from error
 
 
 def prefect_page(api: str) -> str | None:

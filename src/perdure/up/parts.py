@@ -49,6 +49,8 @@ class Plan:
     parts: tuple[Part, ...]
     remarks: tuple[str, ...] = ()
     """What is used instead of a part of our own."""
+    elsewhere: tuple[outside.Server, ...] = ()
+    """To be asked before anything is started."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of every part, beside that of the supervisor."""
 
@@ -61,8 +63,9 @@ def plan(ws: Workspace, folder: Path) -> Plan:
         folder: Where the parts keep what is theirs.
     """
     configured = outside.prefect_api(ws.root)
-    elsewhere = outside.mlflow(ws.tracking_uri)
-    own = [*(["server"] if configured is None else []), *(["mlflow"] if elsewhere is None else [])]
+    pages = outside.mlflow(ws.tracking_uri)
+    own = [*(["server"] if configured is None else []), *(["mlflow"] if pages is None else [])]
+    elsewhere: list[outside.Server] = []
     port = ports.choose(folder, own)
     remarks: list[str] = []
     parts: list[Part] = []
@@ -72,12 +75,17 @@ def plan(ws: Workspace, folder: Path) -> Plan:
         parts.append(_server(folder, port["server"], api))
     else:
         api, page = configured, outside.prefect_page(configured)
+        hint = "start it, or unset PREFECT_API_URL: perdure up brings one"
+        elsewhere.append(outside.Server("Prefect", api, hint))
         remarks.append(f"Prefect's server is the one that is configured: {without_secrets(api)}")
-    if elsewhere is None:
+    if pages is None:
         mlflow = f"http://{ports.HOST}:{port['mlflow']}"
         parts.append(_mlflow(ws, port["mlflow"], mlflow))
     else:
-        mlflow = elsewhere
+        mlflow = pages
+        if mlflow.startswith("http"):
+            hint = "start it, or mend tracking.uri in perdure.toml"
+            elsewhere.append(outside.Server("MLflow", mlflow, hint))
         remarks.append(f"MLflow is the one of tracking.uri: {mlflow}")
     needs = ("server",) if configured is None else ()
     parts += [_deploy(ws, needs), _watcher(needs), *_workers(ws, needs)]
@@ -92,6 +100,7 @@ def plan(ws: Workspace, folder: Path) -> Plan:
         mlflow=mlflow,
         parts=tuple(parts),
         remarks=tuple(remarks),
+        elsewhere=tuple(elsewhere),
         environment=_environment(ws, api, folder),
     )
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from prefect.server.concurrency.lease_storage import ConcurrencyLimitLeaseMetadata
+from prefect.server.services import repossessor
 
 from perdure.flows.service import leases
 
+ONE_SLOT = ConcurrencyLimitLeaseMetadata(slots=1)
 MINUTE = timedelta(seconds=60)
 
 
@@ -46,7 +53,7 @@ def test_a_clock_that_is_set_elsewhere_changes_nothing(
 ) -> None:
     async def steps() -> None:
         storage = leases.ConcurrencyLeaseStorage(tmp_path)
-        lease = (await storage.create_lease([uuid4()], MINUTE)).id
+        lease = (await storage.create_lease([uuid4()], MINUTE, ONE_SLOT)).id
         _date(tmp_path, lease, shift)
         assert await storage.read_expired_lease_ids() == []
         clock.now += 59
@@ -56,12 +63,34 @@ def test_a_clock_that_is_set_elsewhere_changes_nothing(
         assert await storage.renew_lease(lease, MINUTE)
         _date(tmp_path, lease, shift)
         assert await storage.read_expired_lease_ids() == []
+        await _revoke(storage, lease)
+        assert await storage.read_lease(lease) is not None
         clock.now += 61
         assert await storage.read_expired_lease_ids() == [lease]
-        await storage.revoke_lease(lease)
+        await _revoke(storage, lease)
+        assert await storage.read_lease(lease) is None
         assert await storage.read_expired_lease_ids() == []
 
     asyncio.run(steps())
+
+
+async def _revoke(storage: leases.ConcurrencyLeaseStorage, lease: UUID) -> None:
+    """As Prefect's server does with what the storage says has expired; it looks at the dates."""
+    freed: list[dict[str, Any]] = []
+
+    async def free(**what: Any) -> bool:
+        freed.append(what)
+        return True
+
+    @asynccontextmanager
+    async def session(**_how: Any) -> AsyncIterator[None]:
+        yield
+
+    database = SimpleNamespace(session_context=session)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(repossessor, "bulk_decrement_active_slots", free)
+        await repossessor.revoke_expired_lease(lease, db=cast(Any, database), lease_storage=storage)
+    assert all(one["occupancy_seconds"] >= 0 for one in freed)
 
 
 def test_a_server_that_is_started_again_goes_by_the_dates(tmp_path: Path, clock: Clock) -> None:

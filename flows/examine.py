@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from perdure import disk
 from perdure.addresses import in_text, without_secrets
 from perdure.config import Workspace
 from perdure.errors import PerdureError, UsageError
@@ -21,6 +22,8 @@ from perdure.tasks import data_versions, git
 from perdure.tasks.registry import Registry
 
 logger = logging.getLogger("perdure")
+
+HEAVY = "du -sh .perdure/artifacts .perdure/scratch .dvc/cache inbox"
 
 
 def examine(workspace: str) -> list[Check]:
@@ -45,6 +48,7 @@ def examine(workspace: str) -> list[Check]:
     checks.append(Check("workspace", True, f"{ws.root}, model {ws.config.model.name}"))
     return [
         *checks,
+        _try("disk", lambda: _disk(ws)),
         _try("dvc", lambda: _dvc(ws)),
         _try("remote", lambda: _remote(ws)),
         _try("git remote", lambda: _git_remote(ws)),
@@ -94,6 +98,14 @@ def _git() -> Check:
     if path is None:
         return Check("git", False, "not on the PATH", "apt install git, or brew install git")
     return Check("git", True, git.version())
+
+
+def _disk(ws: Workspace) -> Check:
+    free = disk.free_bytes(ws.root)
+    what = f"{free / 1e9:.1f} GB free"
+    if free >= disk.LITTLE_BYTES:
+        return Check("disk", True, what)
+    return Check("disk", False, f"{free / 1e6:.0f} MB free", "free some space: " + HEAVY)
 
 
 def _dvc(ws: Workspace) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure import running
+from perdure import disk, running
 from perdure.flows.inbox import waiting
 from perdure.flows.pending import pending
 from perdure.flows.workspace import open_workspace
@@ -23,8 +23,8 @@ def status(workspace: str) -> Json:
         `weights_sha256`, `state_sha256`, `cursor`, `data`; `pending`: ids; `held`: `id`,
         `reasons`, `at`, `by`; `quarantined`: `file`, `reason`, `rows`, `at`, `folder`;
         `experiences`: how many; `rows`; `inbox`: files that wait there; `data_missing`: on a
-        fresh clone, before anything fetched the data; `running`: what `perdure up` runs here, or
-        None.
+        fresh clone, before anything fetched the data; `disk_free_bytes`; `running`: what
+        `perdure up` runs here, or None.
     """
     ws = open_workspace(workspace)
     now = Registry(ws).read()
@@ -61,6 +61,7 @@ def status(workspace: str) -> Json:
         "rows": sum(one.rows for one in arrived),
         "inbox": [path.name for path in waiting(ws)],
         "data_missing": data_versions.missing(ws),
+        "disk_free_bytes": disk.free_bytes(ws.root),
         "running": to_json(running.read(ws.state)),
     }
 

@@ -19,7 +19,6 @@ command is the `exit_code` of the error that ended it; `EXIT_CODES` is the one t
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 
 EXIT_CODES: dict[int, str] = {
@@ -115,17 +114,3 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(following))
         yield following
         following = following.__cause__ or following.__context__
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error came from a disk that is full, whoever told of it first."""
-    return any(
-        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or says_disk_full(str(one))
-        for one in chain(error)
-    )
-
-
-def says_disk_full(text: str) -> bool:
-    """Whether a text tells of a full disk, as the system, SQLite, git or DVC word it."""
-    low = text.lower()
-    return any(words in low for words in ("no space left", "disk is full", "disk quota"))

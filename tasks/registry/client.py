@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from perdure import disk
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
-from perdure.errors import Fault, PerdureError, Unreachable, chain, is_disk_full
+from perdure.errors import Fault, PerdureError, Unreachable, chain
 
 PROBE_SECONDS = 5.0
 LONGEST_MIGRATION_S = 300.0
@@ -173,7 +174,7 @@ def probe(uri: str) -> None:
 
 def unreachable(uri: str, error: BaseException) -> Unreachable:
     """The error that says that MLflow does not answer."""
-    if is_disk_full(error):
+    if disk.is_full(error):
         return Unreachable(
             f"MLflow at {without_secrets(uri)} cannot write: the disk is full",
             hint="free some space; what was interrupted goes on from there",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import config, errors
+from perdure import config, disk, errors
 from perdure.errors import EXIT_CODES, PerdureError
 from perdure.tasks import locks
 from perdure.tasks.registry import client
@@ -134,8 +134,8 @@ def test_1_a_full_disk_says_what_to_do_whoever_told_of_it() -> None:
         wrapped(RuntimeError("MLflow gave up"), OSError(28, "No space left on device")),
     ]
     for one in told:
-        assert errors.is_disk_full(one), one
-    assert not errors.is_disk_full(OSError(13, "Permission denied"))
+        assert disk.is_full(one), one
+    assert not disk.is_full(OSError(13, "Permission denied"))
     said = client.unreachable("sqlite:////srv/mlflow.db", told[2])
     assert "the disk is full" in said.message
     assert "free some space" in (said.hint or "")

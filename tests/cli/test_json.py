@@ -135,7 +135,7 @@ def test_doctor(cli: Cli, lived: Path) -> None:
     checks = asked(cli, "doctor", "-w", lived)["checks"]
     names = [one["name"] for one in checks]
     assert set(names) == {
-        "versions", "git", "workspace", "dvc", "remote", "git remote", "mlflow", "prefect",
+        "versions", "git", "workspace", "disk", "dvc", "remote", "git remote", "mlflow", "prefect",
         "device",
     }  # fmt: skip
     assert len(set(names)) == len(names)

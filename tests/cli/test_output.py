@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure import disk
 from tests.cli.conftest import Cli
 from tests.promises import kit
 from tests.promises.journey import Journey
@@ -152,3 +153,14 @@ def test_files_with_odd_names_are_harmless(cli: Cli, shared: Path, tmp_path: Pat
     assert not kit.git(shared, "status", "--porcelain")
     shown = cli("status", "-w", shared)
     assert shown.code == 0
+
+
+def test_a_disk_that_is_nearly_full_is_said(
+    cli: Cli, lived: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "free some space" not in cli("status", "-w", lived).out
+    monkeypatch.setattr(disk, "LITTLE_BYTES", 2**62)
+    assert "MB free  → free some space" in cli("status", "-w", lived).out
+    said = cli("doctor", "-w", lived)
+    assert said.code == 1
+    assert "free some space: du -sh" in said.out

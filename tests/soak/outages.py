@@ -120,7 +120,7 @@ def servers(folder: Path, seconds: float, away: tuple[str, ...] = ("prefect", "m
                     _said(story, "status")
                     story.kill_up()
                 _watch(story, min(end, time.monotonic() + seconds / 6))
-            _said(story, "status")
+            assert "does not answer: Connection refused" in _said(story, "status")
             for one in every:
                 if one.name in away:
                     one.start(folder, environment(folder))
@@ -146,8 +146,8 @@ def disk(folder: Path, seconds: float) -> None:
             story.say("the disk is full")
             _watch(story, min(end, time.monotonic() + seconds / 4))
             if number == 1:
-                _said(story, "status")
-                _said(story, "ingest")
+                for command in ("status", "ingest"):
+                    assert "free some space" in _said(story, command)
                 story.kill_up()
                 _watch(story, time.monotonic() + 10)
             with ballast.open("r+b") as file:
@@ -234,11 +234,12 @@ def _watch(story: Story, until: float) -> None:
         time.sleep(min(5.0, max(0.0, until - time.monotonic())))
 
 
-def _said(story: Story, *command: str) -> None:
+def _said(story: Story, *command: str) -> str:
     """What a person reads who looks in this moment."""
     told = story.machine.perdure(*command)
     words = (told.stdout + told.stderr).strip() or "(nothing)"
     story.say(f"perdure {' '.join(command)} ends with {told.returncode}:\n{words}")
+    return words
 
 
 def _fill(path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from perdure import __version__
+from perdure import __version__, disk
 from perdure.cli import console, render, safekeeping, service
 from perdure.cli.options import AsJson, Where, Why, example, root
-from perdure.errors import EXIT_CODES, PerdureError, UsageError, is_disk_full
+from perdure.errors import EXIT_CODES, PerdureError, UsageError
 
 app = typer.Typer(
     name="perdure",
@@ -296,7 +296,7 @@ def main() -> None:
     try:
         app()
     except PerdureError as error:
-        if error.hint is None and is_disk_full(error):
+        if error.hint is None and disk.is_full(error):
             error.hint = "free some space, then run this again"
         console.failed(_kind(error), str(error))
         sys.exit(error.exit_code)
@@ -311,7 +311,7 @@ def _unexpected(error: Exception) -> NoReturn:
     """A fault that Perdure has no name for: in short, and whole with --verbose."""
     if console.verbose():
         raise error
-    if is_disk_full(error):
+    if disk.is_full(error):
         console.failed(
             "Fault:", f"the disk is full: {error}\n  → free some space, then run this again"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.errors import Fault, PerdureError, Unreachable, UsageError, says_disk_full
+from perdure import disk
+from perdure.errors import Fault, PerdureError, Unreachable, UsageError
 from perdure.up.logs import Log
 from perdure.up.parts import Part
 from perdure.up.process import how
@@ -26,7 +27,7 @@ def failure(part: Part, code: int | None, log: Log) -> PerdureError:
 
 def _hint(words: str, part: Part, log: Log) -> str:
     low = words.lower()
-    if says_disk_full(words):
+    if disk.says_full(words):
         return f"free some space where {log.path.parent.parent} is, then: perdure up"
     if "address already in use" in low or "errno 98" in low:
         return "another program took its port in this moment; perdure up takes another one"

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from perdure import running
+from perdure import disk, running
 from perdure.cli.console import out
 from perdure.cli.render.service import parts
 from perdure.cli.render.words import BAD, counted, number, table
@@ -45,6 +45,9 @@ def status(result: Json) -> None:
     _list("in the inbox", result["inbox"], "perdure ingest")
     if result["data_missing"]:
         out.print("  the data is not on this machine yet  → [bold]perdure retrain[/]")
+    if result["disk_free_bytes"] < disk.LITTLE_BYTES:
+        free = result["disk_free_bytes"] / 1e6
+        out.print(f"  {BAD} the disk has {free:.0f} MB free  → free some space")
     if result["running"]:
         parts(running.from_json(result["running"]))
 

@@ -54,8 +54,7 @@ class Holder:
         threading.Thread(target=self._watch, args=(look_s,), daemon=True, name="holder").start()
 
     def _taken(self, *_connection: object) -> None:
-        task = asyncio.current_task()
-        self._task = task.get_name() if task is not None else "nobody"
+        self._task = _task()
         self._places = list(_stack())
         self._since = time.monotonic()
 
@@ -81,6 +80,14 @@ class Holder:
         self._log.write("What the threads do:\n")
         self._log.flush()
         faulthandler.dump_traceback(self._log, all_threads=True)
+
+
+def _task() -> str:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread without an event loop
+        task = None
+    return task.get_name() if task is not None else threading.current_thread().name
 
 
 def _stack() -> Iterator[Place]:

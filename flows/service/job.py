@@ -12,6 +12,7 @@ import runpy
 import signal
 import threading
 import time
+import warnings
 
 from perdure.config import ResourcesConfig, read
 from perdure.errors import PerdureError
@@ -42,6 +43,8 @@ def main() -> None:
         wanted = ResourcesConfig()
     bound(wanted)
     slots.instead_of_prefects()
+    # A fork of the warm process has imported it already.
+    warnings.filterwarnings("ignore", "'prefect.engine' found in sys.modules", RuntimeWarning)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 

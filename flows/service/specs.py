@@ -42,7 +42,7 @@ class Field:
 
 
 FORMS: dict[Name, tuple[Field, ...]] = {
-    "ingest": (Field("paths", "Files"),),
+    "ingest": (Field("paths", "Files"), Field("settled", "Leave what has just changed")),
     "retrain": (
         Field("inbox", "Ingest the inbox first"),
         Field("min_rows", "Least pending rows", minimum=0),

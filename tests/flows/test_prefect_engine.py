@@ -96,6 +96,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def _nothing_written() -> None:
+    """Other tests of this process had flows that failed, whose exceptions Prefect has written."""
+    shutil.rmtree(get_current_settings().home / "storage", ignore_errors=True)
+
+
 @pytest.fixture
 def no_server() -> Iterator[None]:
     """Fails where a temporary server is started."""

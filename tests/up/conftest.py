@@ -41,11 +41,12 @@ class Up:
         self.seen: set[psutil.Process] = set()
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *parts: dict[str, Any], factor: float = 0.1) -> None:
+    def start(self, *parts: dict[str, Any], factor: float = 0.1, nohup: bool = False) -> None:
         """Start the driver; does not wait."""
+        command = [sys.executable, "-m", "tests.up.driver", str(self.root), str(factor)]
         (self.root / "parts.json").write_text(json.dumps(parts))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.up.driver", str(self.root), str(factor)],
+            ["nohup", *command, "nohup"] if nohup else command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

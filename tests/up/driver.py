@@ -1,6 +1,6 @@
 """`perdure up` with parts of the test's own: a process that can be killed like the real one.
 
-    python -m tests.up.driver ROOT FACTOR
+    python -m tests.up.driver ROOT FACTOR [nohup]
 
 runs what `ROOT/parts.json` says; the pauses between two starts are FACTOR times the real ones.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from perdure.up.supervisor import Supervisor
 
 def main(root: Path, factor: float) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if "nohup" not in sys.argv:  # whatever the tests themselves run under
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     state = root / ".perdure"
     parts = tuple(
         Part(**_with_tuples(part)) for part in json.loads((root / "parts.json").read_text())

@@ -72,6 +72,18 @@ def test_what_a_dead_part_had_started_does_not_go_on(up: Up, session: bool) -> N
     assert up.process.poll() is None
 
 
+def test_under_nohup_the_end_of_the_terminal_is_none_of_it(up: Up) -> None:
+    up.start({"name": "calm", "command": programs.obedient()}, nohup=True)
+    up.ready()
+    up.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    now = up.now()
+    assert now is not None
+    assert now.state == "ready"
+    up.signal(signal.SIGTERM)
+    eventually(lambda: not up.left())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_its_end_is_the_end_of_all_and_of_nobody_else(up: Up, number: signal.Signals) -> None:
     """However it ends, and though some parts obey nobody."""

@@ -187,7 +187,7 @@ def test_an_endpoint_that_is_away_is_asked_again(
     assert [folder.poll(), folder.poll()] == [120, 240]
     vars(s3).update(_port=port)
     s3.start()
-    assert folder.poll() == 60
+    assert folder.poll() >= 60
     assert taken(workspace) == {"a.csv": "1\n"}
     said = [r.message for r in caplog.records if r.name == "perdure"]
     assert len(said) == 3
@@ -247,5 +247,5 @@ def test_a_folder_of_images_comes_whole_and_no_name_in_it_leads_out(
     assert found == {"cat/1*.png": "1", "dog/2.png": "2"}
     assert [path.name for path in workspace.inbox.iterdir()] == ["batch[1]"]
     assert (workspace.root / "perdure.toml").read_text() == before
-    [said] = [r.message for r in caplog.records if r.name == "perdure"]
+    [said] = [r.message for r in caplog.records if r.levelname == "WARNING"]
     assert "bad of s3://bucket/new cannot be read" in said

@@ -185,6 +185,11 @@ def clock(folder: Path, seconds: float) -> None:
         # that waits for Python's interpreter spins.
         FAKETIME_FORCE_MONOTONIC_FIX="0",
     )
+    _set(now, DAY_S)
+    program = [sys.executable, "-c", "import time; print(time.time())"]
+    told = subprocess.run(program, env=own, capture_output=True, text=True, check=True).stdout
+    assert float(told) - time.time() > DAY_S / 2, "libfaketime shifts no clock here"
+    _set(now, 0)
     with _story(folder, own, CONFIG) as story:
         for number, offset in enumerate(JUMPS_S):
             story.arrive(bad=number == 2)
@@ -263,13 +268,15 @@ def in_a_file_system(arguments: list[str]) -> int:
         Its exit code; `NO_NAMESPACE`: the machine does not let its user do that.
     """
     where = ["unshare", "--user", "--map-root-user", "--mount"]
-    try:
-        if subprocess.run([*where, "true"], check=False, capture_output=True).returncode:
-            return NO_NAMESPACE
-    except FileNotFoundError:
-        return NO_NAMESPACE
     with tempfile.TemporaryDirectory(prefix="perdure-disk-") as name:
         mount = f"mount -t tmpfs -o size={DISK_BYTES} tmpfs {name}"
+        try:
+            if subprocess.run(
+                [*where, "sh", "-c", mount], check=False, capture_output=True
+            ).returncode:
+                return NO_NAMESPACE
+        except FileNotFoundError:
+            return NO_NAMESPACE
         program = [sys.executable, "-m", "tests.soak.outages", *arguments, "--folder", name]
         script = f'{mount} && exec "$@"'
         return subprocess.run([*where, "sh", "-c", script, "sh", *program], check=False).returncode

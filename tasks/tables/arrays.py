@@ -35,6 +35,7 @@ class Arrays:
             with np.load(path, allow_pickle=False) as file:
                 names = [self._one(file.files, names) for names in (IMAGES, LABELS)]
                 self._images, self._labels = (np.asarray(file[name]) for name in names)
+        # NotImplementedError: a compression that zipfile does not know.
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
             first = str(error).partition("\n")[0]
             raise DataRefused(f"{path.name} cannot be read as NPZ: {first}") from error
@@ -63,6 +64,7 @@ class Arrays:
         try:
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(one.file_size for one in archive.infolist())
+        # NotImplementedError: a compression that zipfile does not know.
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise DataRefused(f"{path.name} is no whole NPZ file: {error}") from error
         if unpacked > MOST_BYTES:

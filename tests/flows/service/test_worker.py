@@ -134,6 +134,8 @@ def test_a_flow_run_gets_the_workspace_its_bounds_and_says_that_it_lives(
         taken = [one for one in client.read_flow_run_states(small.id) if one.is_pending()]
     # Else the server has it wait for the time it was scheduled for, also if the clock is set back.
     assert {one.state_details.scheduled_time for one in taken} == {process_worker.LONG_AGO}
+    # Taken once; "Submitting" is what Prefect's worker calls it after that.
+    assert sorted(one.name or "" for one in taken) == ["Pending", "Submitting"]
     state = read(configured, large).state
     assert state is not None
     assert state.name == "Failed"

@@ -1,9 +1,15 @@
-"""The random streams that training draws from: torch, its accelerator, numpy, Python."""
+"""The random streams that training draws from: torch, its accelerator, numpy, Python.
+
+Each is one for the whole process, and Python's is drawn from by threads that know nothing of
+training: the websockets of Prefect's events and logs take the mask of every message from it.
+So while a learner's streams are in place, other threads draw from another one (ADR 24).
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,6 +19,11 @@ import torch
 from perdure.strategies.learner.state import State, on_cpu
 
 TORCH, NUMPY, PYTHON = "random.torch", "random.numpy", "random.python"
+
+_OTHERS = random.Random()
+"""What threads that do not train draw from meanwhile."""
+_trains: int | None = None
+"""The thread whose streams are in place."""
 
 
 def seed(value: int, device: torch.device) -> None:
@@ -74,12 +85,48 @@ def restore(states: Mapping[str, State], device: torch.device) -> None:
 
 @contextmanager
 def isolated(device: torch.device) -> Iterator[None]:
-    """Put this process's streams back as they were when the context ends."""
-    before = capture(device)
+    """Put this process's streams back as they were when the context ends.
+
+    Until then Python's own, the functions of `random`, is this thread's alone.
+    """
+    with _undisturbed():
+        before = capture(device)
+        try:
+            yield
+        finally:
+            restore(before, device)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The functions of the module `random` take other threads to another stream meanwhile."""
+    global _trains
+    if _trains is not None:  # within another one; or this thread is one of the others
+        yield
+        return
+    functions = {
+        name: function
+        for name in random.__all__
+        if isinstance(getattr(function := getattr(random, name), "__self__", None), random.Random)
+    }
+    _trains = threading.get_ident()
+    for name, function in functions.items():
+        setattr(random, name, _parted(function, getattr(_OTHERS, name)))
     try:
         yield
     finally:
-        restore(before, device)
+        for name, function in functions.items():
+            setattr(random, name, function)
+        _trains = None
+
+
+def _parted(mine: Callable[..., Any], others: Callable[..., Any]) -> Callable[..., Any]:
+    def function(*values: Any, **named: Any) -> Any:
+        # Asked at each call: a module that is imported meanwhile may keep this function for good.
+        apart = _trains not in (None, threading.get_ident())
+        return (others if apart else mine)(*values, **named)
+
+    return function
 
 
 def _accelerator(device: torch.device) -> Any:

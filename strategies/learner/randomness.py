@@ -109,6 +109,7 @@ def _undisturbed() -> Iterator[None]:
         for name in random.__all__
         if isinstance(getattr(function := getattr(random, name), "__self__", None), random.Random)
     }
+    _OTHERS.seed()  # forks of one process would all draw the same
     _trains = threading.get_ident()
     for name, function in functions.items():
         setattr(random, name, _parted(function, getattr(_OTHERS, name)))

@@ -226,11 +226,11 @@ def test_a_living_holder_keeps_it(
     with model_lock.hold(here, "a test"):
         slot = model_slot.Slot(api, there, "a wish")
         for _ in range(3):
-            now = beat("lives")
             with monkeypatch.context() as patch:
                 patch.setattr(model_slot, "STALE_SECONDS", 0.001)
                 with pytest.raises(LockHeld):
                     slot.take()
+            now = beat("lives")  # at least the one that was noted just now
             eventually(lambda seen=now: beat("lives") > seen)  # type: ignore[misc]  # a default
 
 

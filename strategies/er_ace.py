@@ -8,7 +8,8 @@ not lower the outputs of classes that are not there to defend themselves; what i
 is old learn to compete through the memory rows alone. So the new rows must be in the memory
 while they are learned: they enter it as their experience begins (in the paper, batch by batch;
 an experience is here whole before it is learned). The paper takes the sum of the two terms; the
-mean, as in Avalanche, suits the learning rate of `replay`. The memory is the reservoir of
+mean, as in Avalanche, suits the learning rate of `replay`. Label smoothing spreads the target of
+a new row over the classes of the new batch, too, and no others. The memory is the reservoir of
 `replay`. The first experience is learned as by `naive`, for there is no old class.
 
 State: `x` (size, ...) as the network gets it, `y` int64 (size,), `task` int64 (size,),

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
@@ -13,7 +14,7 @@ from perdure.strategies.plugins.memory import Memory
 from perdure.strategies.training.loader import BatchLoader
 
 _OUT = -1e4
-"""The logit of a class that takes no part. Finite, so that label smoothing stays a number."""
+"""The logit of a class that takes no part, where the loss only asks for that of the label."""
 
 
 class ErAce(Plugin):
@@ -56,10 +57,8 @@ class ErAce(Plugin):
             loss = loss_of(found, y)
             return loss
         count = strategy.new_rows
-        present = torch.zeros(found.shape[1], dtype=torch.bool, device=found.device)
-        present[y[:count]] = True
-        new = torch.where(present, found[:count], _OUT)
-        loss = 0.5 * (loss_of(new, y[:count]) + loss_of(found[count:], y[count:]))
+        new = _among_present(loss_of, found[:count], y[:count])
+        loss = 0.5 * (new + loss_of(found[count:], y[count:]))
         return loss
 
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
@@ -74,3 +73,19 @@ class ErAce(Plugin):
     def restore(self, state: State, strategy: SupervisedTemplate) -> None:
         """Hold the rows again."""
         self.memory.restore(state, strategy)
+
+
+def _among_present(loss_of: Any, found: Tensor, y: Tensor) -> Tensor:
+    """The cross entropy of rows as if there were no classes but their own, a scalar."""
+    smoothing = loss_of.label_smoothing
+    if not smoothing:
+        present = torch.zeros(found.shape[1], dtype=torch.bool, device=found.device)
+        present[y] = True
+        loss: Tensor = loss_of(torch.where(present, found, _OUT), y)
+        return loss
+    # Smoothing asks for the logit of every class, so those that take no part must not be there.
+    classes, places = torch.unique(y, return_inverse=True)
+    weight = None if loss_of.weight is None else loss_of.weight[classes]
+    return functional.cross_entropy(
+        found.index_select(1, classes), places, weight, label_smoothing=smoothing
+    )

@@ -16,12 +16,20 @@ from perdure.strategies.plugins.er_ace import ErAce
 from tests.strategies.small import config_of, learn, learned
 
 
-def entropy(z: list[float], y: int, classes: list[int]) -> float:
-    return float(np.log(sum(np.exp(z[c]) for c in classes)) - z[y])
+def entropy(
+    z: list[float], y: int, classes: list[int], smoothing: float, weight: list[float]
+) -> float:
+    """(1 - ε) w_y (-log p_y) + ε/K Σ_c w_c (-log p_c), over K classes and no others."""
+    whole = np.log(sum(np.exp(z[c]) for c in classes))
+    spread = sum(weight[c] * (whole - z[c]) for c in classes) / len(classes)
+    return float((1 - smoothing) * weight[y] * (whole - z[y]) + smoothing * spread)
 
 
+@pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5, 2.0]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_new_rows_compete_among_the_classes_of_their_batch(smoothing: float) -> None:
+def test_new_rows_compete_among_the_classes_of_their_batch(
+    smoothing: float, weight: list[float] | None
+) -> None:
     plugin = ErAce(10, None)
     plugin._entered = True
     found = torch.tensor(
@@ -30,20 +38,28 @@ def test_new_rows_compete_among_the_classes_of_their_batch(smoothing: float) -> 
     )
     strategy = SimpleNamespace(
         mb_output=found, mb_y=torch.tensor([2, 3, 0, 1]), new_rows=2,
-        _criterion=nn.CrossEntropyLoss(label_smoothing=smoothing),
+        _criterion=nn.CrossEntropyLoss(
+            None if weight is None else torch.tensor(weight), label_smoothing=smoothing
+        ),
     )  # fmt: skip
     loss = plugin.objective(strategy)
     (gradient,) = torch.autograd.grad(loss, found)
-    z = found.tolist()
-    if not smoothing:
-        new = (entropy(z[0], 2, [2, 3]) + entropy(z[1], 3, [2, 3])) / 2
-        old = (entropy(z[2], 0, [0, 1, 2, 3]) + entropy(z[3], 1, [0, 1, 2, 3])) / 2
-        assert loss.item() == pytest.approx((new + old) / 2, rel=1e-6)
-    assert torch.isfinite(loss)
+    z, w = found.tolist(), weight or [1.0] * 4
+
+    def mean(rows: tuple[int, int], labels: tuple[int, int], classes: list[int]) -> float:
+        losses = [
+            entropy(z[row], y, classes, smoothing, w) for row, y in zip(rows, labels, strict=True)
+        ]
+        return sum(losses) / sum(w[y] for y in labels)
+
+    expected = (mean((0, 1), (2, 3), [2, 3]) + mean((2, 3), (0, 1), [0, 1, 2, 3])) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
     # Classes that are not in the new batch are not pushed by it, those of the memory are.
     assert (gradient[:2, :2] == 0).all()
     assert (gradient[:2, 2:] != 0).all()
     assert (gradient[2:] != 0).all()
+    # A softmax pushes as much down as up: no row's outputs are pushed all the same way.
+    torch.testing.assert_close(gradient.sum(dim=1), torch.zeros(4), rtol=0, atol=1e-6)
 
 
 @pytest.fixture

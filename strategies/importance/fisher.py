@@ -63,8 +63,10 @@ def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None 
     chosen = _drawn(len(x), rows)
     if chosen is not None:
         x, y = x[chosen.to(x.device)], y[chosen.to(y.device)]
-    # The loss of a batch is the quicker way, where it is the mean of its rows' losses.
-    return mean(model, torch.square, (of_batch, of_rows), x, y)
+    # The loss of a batch is the quicker way, where it is the mean of its rows' losses. With class
+    # weights it is that of rows of one class alone, which a few rows that are tried may be.
+    objectives = (of_rows,) if _weighs(loss) else (of_batch, of_rows)
+    return mean(model, torch.square, objectives, x, y)
 
 
 def sensitivity(model: nn.Module, x: Tensor, rows: int | None = None) -> Tensors:
@@ -83,6 +85,12 @@ def sensitivity(model: nn.Module, x: Tensor, rows: int | None = None) -> Tensors
     if chosen is not None:
         x = x[chosen.to(x.device)]
     return mean(model, torch.abs, (length,), x, torch.zeros(len(x)))
+
+
+def _weighs(loss: Loss) -> bool:
+    """Whether some classes weigh more than others."""
+    weight = getattr(loss, "weight", None)
+    return weight is not None and len(torch.unique(weight)) > 1
 
 
 def _drawn(available: int, rows: int | None) -> Tensor | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, ValidationError
 
 import perdure.strategies
-from perdure.config import CONFIG_NAME, Config, StrategyConfig, Task, faults_of
+from perdure.config import CONFIG_NAME, Config, StrategyConfig, faults_of
 from perdure.errors import ConfigError
 from perdure.strategies.declaration import Settings, Strategy
 
@@ -70,15 +70,15 @@ def check(config: Config, root: Path) -> list[str]:
     names = [entry.name for entry in entries]
     for place, entry in enumerate(entries):
         key = f"training.strategies.{place}"
-        faults += _alone(key, entry, config.data.task, root)
+        faults += _alone(key, entry, config, root)
         if is_own(entry.name) or entry.name in discover():
             faults += _clashes(key, entry, names[:place])
     return faults
 
 
-def _alone(key: str, entry: StrategyConfig, task: Task, root: Path) -> list[str]:
+def _alone(key: str, entry: StrategyConfig, config: Config, root: Path) -> list[str]:
     """Faults of one entry, whatever stands beside it."""
-    known = discover()
+    known, task = discover(), config.data.task
     if is_own(entry.name):
         try:
             _made(entry.name, root, OwnSettings(**entry.settings))
@@ -96,7 +96,7 @@ def _alone(key: str, entry: StrategyConfig, task: Task, root: Path) -> list[str]
     except ValidationError as error:
         faults += [f"{key}.{fault}" for fault in faults_of(error)]
     else:
-        why = strategy.unfit(settings, task) if strategy.unfit else ""
+        why = strategy.unfit(settings, config) if strategy.unfit else ""
         faults += [f"{key}.{why}"] if why else []
     if task not in strategy.fits:
         fitting = ", ".join(name for name, other in known.items() if task in other.fits)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from perdure.config import Task
+from perdure.config import Config, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,8 +54,9 @@ class Strategy:
     """Other strategies that it works beside."""
     alone: str = ""
     """Why it works beside no others, for the one who tries; ends without a full stop."""
-    unfit: Callable[[Any, Task], str] | None = None
-    """Why settings do not fit a task, as `key = value: reason`; empty where they do."""
+    unfit: Callable[[Any, Config], str] | None = None
+    """Why settings do not fit the rest of the configuration, as `key = value: reason`, the key
+    below that of the strategy; empty where they do."""
     plugin: Callable[[Any], Remembering] | None = None
     """Makes the Avalanche plugin from the settings; None: plain training, with no memory.
     Avalanche is imported when it is called, not before."""

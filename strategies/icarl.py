@@ -19,8 +19,8 @@ are at most 2. The loss of validation rows is that of the outputs, as for every 
 State: `x` (exemplars, ...) as the network gets it, `y` int64 (exemplars,), `task` int64
 (exemplars,), class by class and the first chosen first, at most `size`; `means` float32
 (classes, features).
-Fits classification, with a model that ends in one linear layer. Class weights and label
-smoothing do not apply. Combines with nothing.
+Fits classification, with a model that ends in one linear layer, and without class weights and
+label smoothing, for which its loss has no place. Combines with nothing.
 
 Reference: Rebuffi et al., "iCaRL: incremental classifier and representation learning", CVPR
 2017, https://arxiv.org/abs/1611.07725
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from perdure.config import Config
 from perdure.strategies.declaration import Settings, Strategy
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ class IcarlSettings(Settings):
 
     size: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     """Exemplars of all classes together, at most; not fewer than there are classes."""
+
+
+def _unfit(settings: IcarlSettings, config: Config) -> str:
+    given = [
+        f"training.{key} = {value!r}"
+        for key in ("class_weights", "label_smoothing")
+        if (value := getattr(config.training, key))
+    ]
+    if given:
+        return (
+            "name = 'icarl': its loss, one yes or no for each class, has no place for "
+            f"{' and '.join(given)}; leave that out, or take another strategy"
+        )
+    return ""
 
 
 def _plugin(settings: IcarlSettings) -> Remembering:
@@ -70,8 +85,9 @@ STRATEGY = Strategy(
     "an experience features of all its rows, and a pass over those of a class for each exemplar",
     fails="when the same classes come again and again, only changed: it is made for new classes",
     reference="Rebuffi et al. 2017, https://arxiv.org/abs/1611.07725",
-    alone="its loss takes the place of the criterion, and its exemplars are learned with the new "
-    "rows",
+    alone="its loss takes the place of the criterion, so that class weights and label smoothing "
+    "are refused with it, and its exemplars are learned with the new rows",
+    unfit=_unfit,
     plugin=_plugin,
     answers=_answers,
 )

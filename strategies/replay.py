@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from perdure.config import Task
+from perdure.config import Config
 from perdure.strategies.declaration import Settings, Strategy
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class ReplaySettings(Settings):
     """Which rows stay: a random sample of all, or the same share of each class or experience."""
 
 
-def _unfit(settings: ReplaySettings, task: Task) -> str:
-    if settings.policy == "class-balanced" and task == "regression":
+def _unfit(settings: ReplaySettings, config: Config) -> str:
+    if settings.policy == "class-balanced" and config.data.task == "regression":
         return 'policy = "class-balanced": a regression has no classes'
     return ""
 

@@ -84,6 +84,29 @@ def test_each_fault_is_named_with_its_key(strategies: list[Any], fault: str) -> 
     assert found.startswith(fault)
 
 
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"class_weights": "balanced"}, "training.class_weights = 'balanced'"),
+        ({"class_weights": {"yes": 2.0}}, "training.class_weights = {'yes': 2.0}"),
+        ({"label_smoothing": 0.1}, "training.label_smoothing = 0.1"),
+        (
+            {"class_weights": "balanced", "label_smoothing": 0.1},
+            "training.class_weights = 'balanced' and training.label_smoothing = 0.1",
+        ),
+    ],
+)
+def test_what_a_loss_would_leave_out_without_a_word_is_refused(
+    training: dict[str, Any], said: str
+) -> None:
+    (fault,) = catalogue.check(config_of(["icarl"], **training), ROOT)
+    assert fault.startswith("training.strategies.0.name = 'icarl': its loss, ")
+    assert f"has no place for {said}; leave that out" in fault
+    others = [name for name, s in catalogue.discover().items() if name != "icarl"]
+    assert [name for name in others if catalogue.check(config_of([name], **training), ROOT)] == []
+    assert catalogue.check(config_of(["icarl"], label_smoothing=0.0), ROOT) == []
+
+
 def test_all_faults_are_told_together() -> None:
     config = config_of([{"name": "replay", "size": 0}, "nonsense", {"name": "ewc", "penalty": -1}])
     assert len(catalogue.check(config, ROOT)) == 3

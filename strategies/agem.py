@@ -8,7 +8,8 @@ rest is the nearest gradient that does not. The memory is never learned from, on
 forgets more than replay of the same rows, and follows the new more freely.
 
 The memory has the same share of each experience, as `replay` with `experience-balanced`; each
-step draws `batch_size` rows of it, with replacement. The first experience has no constraint.
+step draws `batch_size` rows of it, with replacement. The first experience has no constraint,
+nor has a step whose r is not finite. Under `precision = "float16"` r is taken in float32.
 
 State: `x` (size, ...) as the network gets it, `y` int64 (size,) or float32 (size, 1), `task`
 int64 (size,), `experience` int64 (size,), `weight` float32 (size,) descending.

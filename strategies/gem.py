@@ -9,7 +9,8 @@ where some constraint is broken; a margin `strength` above 0 favours learning th
 Each step takes one forward and backward pass over each memory. So that the cost does not grow
 for ever there are at most `memories` of them: where there would be more, the two oldest become
 one, a random sample of all the rows that either stands for. The oldest constraint is then that
-of the early experiences together, and all others stay one to one.
+of the early experiences together, and all others stay one to one. An r_k that is not finite is
+left out of a step. Under `precision = "float16"` they are taken in float32.
 
 State: `x` (rows, ...) as the network gets it, `y` int64 (rows,) or float32 (rows, 1), `task`
 int64 (rows,), `weight` float32 (rows,), `experience` int64 (rows,) the place of each row's

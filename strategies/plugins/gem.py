@@ -13,6 +13,7 @@ from scipy.optimize import nnls
 from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, SupervisedTemplate
 from perdure.strategies.plugins.memory import EXPERIENCE, Memory
+from perdure.strategies.plugins.reference import reference, rows_needed
 
 Vector = npt.NDArray[np.float64]
 
@@ -35,17 +36,21 @@ class Gem(Plugin):
         self._memories = memories
         self.parts: list[Memory] = []
         """The oldest first; it may stand for several experiences."""
+        self._needed = 1
+
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """See that references can be taken."""
+        self._needed = rows_needed(strategy.model, "gem", size=self.size)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Project the gradients, in place."""
-        if not self.parts:
+        parts = [part for part in self.parts if len(part) >= self._needed]
+        if not parts:
             return
         parameters = [p for p in strategy.model.parameters() if p.grad is not None]
         rows = []
-        for part in self.parts:
-            x, y = (t.to(strategy.device) for t in part.rows[:2])
-            loss = strategy._criterion(strategy.outputs(x), y)  # noqa: SLF001 (Avalanche's own plugins do)
-            found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for part in parts:
+            found = reference(strategy, part.rows[:2], parameters)
             rows.append(torch.cat([g.flatten() for g in found]))
         references = torch.stack(rows)
         gradient = torch.cat([p.grad.flatten() for p in parameters])
@@ -53,6 +58,13 @@ class Gem(Plugin):
         if (along >= 0).all():
             return
         products = (references @ references.t()).to("cpu", torch.float64).numpy()
+        usable = np.isfinite(along) & np.isfinite(products.diagonal())
+        if not usable.all():
+            # A gradient that is not finite has no direction: the other memories are asked.
+            references = references[torch.from_numpy(usable).to(references.device)]
+            along, products = along[usable], products[usable][:, usable]
+            if (along >= 0).all():
+                return
         shares = torch.from_numpy(multipliers(products, along, self.strength))
         gradient += shares.to(gradient.device, gradient.dtype) @ references
         sizes = [p.numel() for p in parameters]

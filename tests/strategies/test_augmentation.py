@@ -108,10 +108,13 @@ def rows(seed: int) -> tuple[dict[str, Any], Any]:
     return {"picture": pictures}, np.array(["a", "b"] * 20, dtype=object)
 
 
-def test_a_stopped_learner_goes_on_with_the_same_draws_and_keeps_plain_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["replay", "agem", "gem"])
+def test_a_stopped_learner_goes_on_with_the_same_draws_and_keeps_plain_rows(
+    name: str, tmp_path: Path
+) -> None:
     (tmp_path / "flat.py").write_text(FLAT)
     model = {"factory": f"{tmp_path / 'flat.py'}:make"}
-    strategies = [{"name": "replay", "size": 30}]
+    strategies = [{"name": name, "size": 30}]
     config = config_of(strategies, model=model, augmentation=ALL)
 
     def learned(stopped: bool, chosen: Any = config) -> Learner:
@@ -130,5 +133,5 @@ def test_a_stopped_learner_goes_on_with_the_same_draws_and_keeps_plain_rows(tmp_
     plain = learned(False, config_of(strategies, model=model))
     assert whole.weights_sha256 != plain.weights_sha256
     seen = torch.cat([encode(SPEC, rows(number)[0]) for number in range(2)])
-    for kept in whole.memory["replay"].tensors["x"]:
+    for kept in whole.memory[name].tensors["x"]:
         assert any(torch.equal(kept, one) for one in seen)

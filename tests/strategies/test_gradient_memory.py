@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +16,13 @@ from hypothesis import strategies as st
 from scipy.optimize import LinearConstraint, minimize
 from torch import nn
 
+from perdure.errors import ConfigError
+from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.agem import Agem, project
 from perdure.strategies.plugins.gem import Gem, multipliers
-from tests.strategies.small import config_of, learn, learned
+from perdure.strategies.training.precision import Precision
+from perdure.strategies.training.steps import Steps
+from tests.strategies.small import config_of, learn, learned, new
 
 SHAPES = [(3, 2), (3,), (1, 1)]
 
@@ -51,10 +57,37 @@ def test_a_reference_of_zero_changes_nothing() -> None:
     np.testing.assert_array_equal(flat(g), before)
 
 
-def strategy_of(model: nn.Module, rows: Any) -> Any:
+no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=no_cuda)])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan, 1e30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_reference_that_is_not_finite_or_too_long_changes_nothing(
+    value: float, sign: int, device: str
+) -> None:
+    g = [sign * part.float().to(device) for part in tensors(0)]
+    before = flat([part.cpu() for part in g])
+    reference = [part.float().to(device) for part in tensors(0)]
+    reference[0][1, 1] = value
+    project(g, reference)
+    np.testing.assert_array_equal(flat([part.cpu() for part in g]), before)
+
+
+def test_a_reference_whose_length_is_lost_changes_nothing() -> None:
+    g = [part.float() for part in tensors(0)]
+    before = flat(g)
+    project(g, [-1e-25 * part for part in g])  # its square is 0 in float32, its product is not
+    np.testing.assert_array_equal(flat(g), before)
+
+
+def strategy_of(model: nn.Module, rows: Any, precision: str = "float32") -> Any:
+    exactly = Precision(precision)
     return SimpleNamespace(
         model=model,
-        outputs=model,
+        outputs=lambda x: exactly.outputs(model, x),
+        precision=exactly,
+        steps=Steps(),
         _criterion=nn.MSELoss(),
         train_mb_size=4,
         device=torch.device("cpu"),
@@ -173,6 +206,118 @@ def test_gem_projects_the_gradients_of_the_loop() -> None:
         np.testing.assert_array_equal(
             flat([p.grad for p in model.parameters()]), (-g).astype(np.float32)
         )
+
+
+def test_gem_leaves_out_a_memory_whose_gradient_is_not_finite_and_asks_the_others() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    sound, broken = rows(0), rows(1)
+    broken[1][0] = torch.inf
+    reference = gradient_of(model, *sound[:2])
+    found = []
+    for stored in ([sound], [sound, broken], [broken, sound], [broken]):
+        plugin = Gem(size=4, memories=3, strength=0.0)
+        for some in stored:
+            plugin.after_training_exp(strategy_of(model, some))
+        set_gradient(model, -reference)
+        plugin.before_update(strategy_of(model, sound))
+        found.append(flat([p.grad for p in model.parameters()]))
+    alone, *both, none = found
+    assert np.abs(alone).max() < 1e-3 * np.abs(reference).max()  # all of it went against
+    for with_broken in both:
+        np.testing.assert_allclose(with_broken, alone, atol=1e-6 * np.abs(reference).max())
+    np.testing.assert_array_equal(none, -reference.astype(np.float32))
+
+
+PLUGINS: dict[str, Callable[[], Any]] = {
+    "agem": lambda: Agem(10, None),
+    "gem": lambda: Gem(size=4, memories=2, strength=0.0),
+}
+by_kind = pytest.mark.parametrize("kind", PLUGINS)
+
+
+@by_kind
+def test_under_float16_a_reference_is_as_exact_as_in_float32(kind: str) -> None:
+    model = nn.Linear(3, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    x, _, task = rows(0, 1)
+    y = torch.full((1, 1), 1e-8)  # the loss' slope at the output is -2e-8: 0 in float16
+    some = (x, y, task)
+    r = -2e-8 * torch.cat([x[0], torch.ones(1)]).double().numpy()
+    g = -r + np.array([1e-8, -3e-8, 2e-8, 0.0])
+    assert g @ r < 0
+    plugin = PLUGINS[kind]()
+    plugin.after_training_exp(strategy_of(model, some))
+    set_gradient(model, g)
+    plugin.before_update(strategy_of(model, some, "float16"))
+    expected = g - (g @ r) / (r @ r) * r
+    found = flat([p.grad for p in model.parameters()])
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(g).max())
+
+
+@by_kind
+def test_a_reference_is_of_rows_as_they_are_trained_on(kind: str) -> None:
+    model, plugin = nn.Linear(3, 1), PLUGINS[kind]()
+    x, y, task = rows(0, 1)
+    plugin.after_training_exp(strategy_of(model, (x, y, task)))
+    strategy = strategy_of(model, (x, y, task))
+    strategy.steps = Steps(augment=lambda x: x.flip(1) + 1)
+    r = gradient_of(model, x.flip(1) + 1, y)
+    g = -r + np.array([0.1, 0.2, -0.3, 0.4])
+    assert g @ r < 0
+    set_gradient(model, g)
+    plugin.before_update(strategy)
+    found = flat([p.grad for p in model.parameters()])
+    expected = g - (g @ r) / (r @ r) * r
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(g).max())
+    assert torch.equal(plugin.state().tensors["x"], x)
+
+
+NORMED = """
+from torch import nn
+
+def make(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, outputs))
+"""
+
+
+@pytest.fixture
+def normed(tmp_path: Path) -> Any:
+    (tmp_path / "normed.py").write_text(NORMED)
+    return {"factory": f"{tmp_path / 'normed.py'}:make"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "key"),
+    [
+        ({"name": "agem", "batch_size": 1}, "batch_size"),
+        ({"name": "agem", "size": 1}, "size"),
+        ({"name": "gem", "size": 1}, "size"),
+    ],
+)
+def test_a_reference_of_one_row_is_refused_with_batch_normalisation(
+    strategy: dict[str, Any], key: str, normed: Any
+) -> None:
+    config = config_of([strategy], model=normed)
+    learner = new(config)
+    said = f"{strategy['name']}: {key} = 1: the model has batch normalisation, which needs at least"
+    with pytest.raises(ConfigError, match=said):
+        learn(learner, 0, config)  # at once, not when there is a memory
+    assert learner.cursor == ()
+    assert len(learned(config_of([strategy]), 2).cursor) == 2
+    enough = config_of([{**strategy, key: 2}], model=normed)
+    assert len(learned(enough, 2).cursor) == 2
+
+
+@by_kind
+def test_a_memory_that_has_one_row_all_the_same_is_not_asked(kind: str, normed: Any) -> None:
+    config = config_of([{"name": kind, "size": 5}], model=normed)
+    learner = learned(config, 1)
+    kept = learner.memory[kind].tensors
+    learner.memory[kind] = State({key: values[:1] for key, values in kept.items()})
+    learn(learner, 1, config)
+    assert len(learner.memory[kind].tensors["x"]) == {"agem": 5, "gem": 6}[kind]
 
 
 def set_gradient(model: nn.Module, values: npt.NDArray[np.float64]) -> None:

@@ -99,6 +99,12 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         """How many rows of the current batch are new; they come first, memory after them."""
         return int(getattr(self.dataloader, "new_rows", len(self.mbatch[1])))
 
+    @property
+    def mb_task_id(self) -> Tensor:
+        """Task labels of the current batch; Avalanche gives the last column, perhaps another."""
+        labels: Tensor = self.mbatch[2]
+        return labels
+
     def outputs(self, x: Tensor) -> Tensor:
         """The model's outputs, float32 (rows, outputs), in the precision that is configured."""
         if not self.steps.compile:

@@ -46,6 +46,13 @@ class Anchor(SupervisedPlugin):
     def load_state_dict(self, state):
         self.memory = state
 
+class Labels(Anchor):
+    """Notes the task labels of the batches."""
+    def after_forward(self, strategy, **kwargs):
+        assert len(strategy.mb_task_id) == len(strategy.mb_y)
+        seen = {*self.memory.get("seen", []), *map(str, strategy.mb_task_id.tolist())}
+        self.memory["seen"] = sorted(seen)
+
 class Forgetful(SupervisedPlugin):
     pass
 
@@ -119,6 +126,17 @@ def test_it_combines_with_every_strategy(other: str, root: Path) -> None:
         learner = learned(config, root, 2)
         assert set(learner.memory) == {other, catalogue.key_of(ANCHOR[0]["name"])}
         assert learner.weights_sha256 != learned(config_of([other]), root, 2).weights_sha256
+
+
+@pytest.mark.parametrize("other", ["naive", "replay", "der", "der++", "icarl"])
+def test_it_gets_task_labels_whatever_else_a_strategy_keeps_of_a_row(
+    other: str, root: Path
+) -> None:
+    name = "plugins/mine.py:Labels"
+    learner = learned(config_of([name, other]), root, 2)
+    state = tree.from_state(learner.memory[catalogue.key_of(name)], torch.device("cpu"))
+    assert state["experiences"] == 2
+    assert state["seen"] == ["0"]  # all rows are of one task
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from perdure.errors import Fault
 from perdure.strategies import catalogue
 from perdure.strategies.features.encoding import encode
 from perdure.strategies.learner.learner import Learner
+from perdure.strategies.learner.state import State
 from tests.strategies.small import (
     CASES,
     TASKS,
+    VARIANTS,
     config_of,
     copied,
     learn,
@@ -28,6 +30,7 @@ from tests.strategies.small import (
     sizes,
     table,
     tasks_of,
+    variant,
 )
 
 EVERY = [(case, task) for case in CASES for task in tasks_of(case)]
@@ -85,6 +88,23 @@ def test_saved_and_loaded_between_experiences_is_the_same_as_uninterrupted(
         learn(learner, number, config)
     assert both(learner) == both(once(case, 3, task))
     assert both(reloaded(learner, tmp_path / "end", config)) == both(learner)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_that_is_stopped_goes_on_as_uninterrupted(name: str, tmp_path: Path) -> None:
+    config = config_of(variant(name))
+    learner = new(config)
+    for number in range(3):
+        learner = reloaded(learner, tmp_path / str(number), config)
+        learn(learner, number, config)
+    whole = learned(config, 3)
+    assert both(learner) == both(whole)
+    # What it keeps is needed; and the case itself would have learned something else.
+    learner.memory = {key: State() for key in learner.memory}
+    for one in (learner, whole):
+        learn(one, 3, config)
+    assert learner.weights_sha256 != whole.weights_sha256
+    assert whole.weights_sha256 != once(VARIANTS[name][0], 4).weights_sha256
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -42,6 +42,14 @@ CASES: dict[str, list[Any]] = {
     "cumulative": ["cumulative"],
     "joint": ["joint"],
 }
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "replay of classes": ("replay", {"policy": "class-balanced"}),
+    "replay of experiences": ("replay", {"policy": "experience-balanced"}),
+    "online ewc": ("ewc", {"online": True, "decay": 0.5, "rows": 20}),
+    "proximal ewc": ("ewc", {"form": "proximal"}),
+    "mas of some rows": ("mas", {"decay": 0.5, "rows": 20}),
+}
+"""Cases with settings that keep, draw or do something else: of each, the case and the settings."""
 TASKS: tuple[Task, ...] = ("classification", "regression")
 
 
@@ -54,6 +62,13 @@ def tasks_of(case: str) -> tuple[Task, ...]:
 def names_of(case: str) -> list[str]:
     """The names of a case's strategies."""
     return [one if isinstance(one, str) else one["name"] for one in CASES[case]]
+
+
+def variant(name: str) -> list[Any]:
+    """The strategies of a variant: its case's, with its settings."""
+    case, settings = VARIANTS[name]
+    (plain,) = CASES[case]
+    return [{**plain, **settings}]
 
 
 def spec_of(task: Task = "classification") -> FeatureSpec:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.addresses import without_secrets
 from perdure.errors import Fault
-from perdure.tasks.git.command import git, run
+from perdure.tasks.git.command import fault, git, run
 
+_CLOSED = re.compile(r"^warning: could not open directory '(.*)': Permission denied$", re.M)
+"""What git says of an untracked folder, and goes on without it."""
 HEADS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -58,9 +61,15 @@ def unbundle(file: Path, root: Path, branch: str | None, head: str) -> None:
 
 
 def on_branch(root: Path) -> str | None:
-    """The branch that is checked out; None: none is."""
+    """The branch that is checked out; None: none is.
+
+    Raises:
+        Fault: git refuses.
+    """
     done = run(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    if done.returncode not in (0, 1):
+        raise fault(("symbolic-ref",), done)
+    return done.stdout.strip() or None
 
 
 def remotes(root: Path) -> dict[str, str]:
@@ -87,19 +96,21 @@ class Changed:
     """Untracked ones too."""
     gone: tuple[str, ...]
     others: tuple[str, ...]
-    """Neither: links, and repositories within this one."""
+    """Neither: links, repositories within this one, and folders that may not be read."""
 
 
 def changed(root: Path) -> Changed:
     """What differs from the commit in a folder, and is not ignored."""
     there = git(
         root, "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--deduplicate"
-    ).stdout
+    )
     staged = git(root, "diff", "-z", "--name-only", "--relative", "--no-renames", "HEAD").stdout
-    names = sorted({name for name in (there + staged).split("\0") if name})
+    names = sorted({name for name in (there.stdout + staged).split("\0") if name})
     files = tuple(name for name in names if not _is_link(root, name) and (root / name).is_file())
     gone = tuple(name for name in names if not os.path.lexists(root / name))
-    return Changed(files, gone, tuple(name for name in names if name not in {*files, *gone}))
+    known = {*files, *gone}
+    others = (name for name in names if name not in known)
+    return Changed(files, gone, (*others, *_CLOSED.findall(there.stderr)))
 
 
 def _is_link(root: Path, name: str) -> bool:

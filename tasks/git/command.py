@@ -15,6 +15,8 @@ from perdure.errors import Fault
 
 LOCK_RETRIES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses between tries while another git holds `index.lock`; about 3 s together."""
+NO_REPOSITORY = "not a git repository"
+"""What git says outside of one."""
 END_SECONDS = 5.0
 """How long git may take to end when it is asked to."""
 _MISLEADING = (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.errors import Fault, Unreachable, UsageError
-from perdure.tasks.git.command import Done, git, run, said
+from perdure.tasks.git.command import NO_REPOSITORY, Done, fault, git, run, said
 from perdure.tasks.git.repository import identity
 
 REMOTE_SECONDS = 120.0
@@ -54,8 +54,13 @@ def branch(root: Path, remote: str) -> Branch:
 
     Raises:
         UsageError: There is none (a detached HEAD), no such remote, or no repository.
+        Fault: git refuses, as a repository that belongs to another user.
     """
     done = run(root, "symbolic-ref", "--quiet", "HEAD")
+    if NO_REPOSITORY in done.stderr:
+        raise UsageError(f"{root} lies in no git repository", hint=f"git init {root}")
+    if done.returncode not in (0, 1):
+        raise fault(("symbolic-ref",), done)
     if done.returncode:
         raise UsageError(
             f"{root} is on no branch, so there is none to publish data on",

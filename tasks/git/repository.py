@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perdure.errors import UsageError
-from perdure.tasks.git.command import fault, git, run
+from perdure.tasks.git.command import NO_REPOSITORY, fault, git, run
 
 _NOBODY = ("user.name=perdure", "user.email=perdure@localhost")
 
@@ -59,7 +59,7 @@ def top(root: Path) -> Path | None:
     done = run(root, "rev-parse", "--show-toplevel")
     if done.returncode == 0:
         return Path(done.stdout.rstrip("\n"))
-    if "not a git repository" in done.stderr:
+    if NO_REPOSITORY in done.stderr:
         return None
     raise fault(("rev-parse",), done)
 
@@ -98,15 +98,24 @@ def commit(root: Path, paths: Sequence[Path | str], message: str) -> str | None:
 
 
 def head(root: Path) -> str | None:
-    """The present commit, 40 hex digits; None: no commit yet, or no repository."""
+    """The present commit, 40 hex digits; None: no commit yet, or no repository.
+
+    Raises:
+        Fault: git refuses, as a repository that belongs to another user.
+    """
     done = run(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    if done.returncode in (0, 1):
+        return done.stdout.strip() or None
+    if NO_REPOSITORY in done.stderr:
+        return None
+    raise fault(("rev-parse",), done)
 
 
 def last_commit_of(root: Path, path: Path | str) -> str | None:
     """The commit that last changed a path; None: none has, or no repository."""
-    done = run(root, "log", "-1", "--format=%H", "--", str(path))
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    if head(root) is None:
+        return None
+    return git(root, "log", "-1", "--format=%H", "--", str(path)).stdout.strip() or None
 
 
 def at(root: Path, revision: str, path: Path) -> str | None:
@@ -126,11 +135,6 @@ def restore(root: Path, path: Path) -> None:
         return
     git(root, "rm", "--quiet", "--cached", "--ignore-unmatch", "--", str(path))
     path.unlink(missing_ok=True)
-
-
-def is_dirty(root: Path, paths: Sequence[Path | str] = (".",)) -> bool:
-    """Whether files below the folder differ from the present commit, untracked ones included."""
-    return bool(git(root, "status", "--porcelain", "--", *map(str, paths)).stdout.strip())
 
 
 def _is_known(root: Path, path: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from perdure.errors import Fault, UsageError
 from perdure.tasks import git
+from perdure.tasks.git import bundles
 
 
 @pytest.fixture
@@ -80,8 +81,7 @@ def test_only_the_paths_are_committed(root: Path) -> None:
     assert git.commit(root, ["ours", "gone", "never there"], "second") is not None
     assert changed(root) == ["gone", "ours"]
     assert run(root, "diff", "--cached", "--name-only").splitlines() == ["new", "staged"]
-    assert git.is_dirty(root)
-    assert not git.is_dirty(root, ["ours"])
+    assert run(root, "status", "--porcelain", "--", "ours") == ""
 
 
 def test_nothing_to_commit_is_fine(root: Path) -> None:
@@ -191,3 +191,24 @@ def test_what_git_refuses_is_told(root: Path) -> None:
     (root / "a").write_text("1")
     with pytest.raises(Fault, match="ignored"):
         git.commit(root, ["a"], "a")
+
+
+def test_a_repository_of_somebody_else_is_no_empty_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a volume that belongs to root, in a container that does not run as root."""
+    git.ensure_repository(root)
+    assert git.head(root) is None
+    assert git.last_commit_of(root, "a") is None
+    (root / "a").write_text("1")
+    assert git.commit(root, ["a"], "first") == git.last_commit_of(root, "a")
+    run(root, "remote", "add", "origin", "https://example.org/x.git")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
+    for ask in (
+        lambda: git.head(root),
+        lambda: git.last_commit_of(root, "a"),
+        lambda: git.branch(root, "origin"),
+        lambda: bundles.on_branch(root),
+    ):
+        with pytest.raises(Fault, match="dubious ownership"):
+            ask()

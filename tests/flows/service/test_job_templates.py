@@ -125,6 +125,12 @@ def test_a_kubernetes_job_has_its_gpu_its_memory_and_no_rights() -> None:
     mounts = {one["mountPath"]: volumes[one["name"]] for one in container["volumeMounts"]}
     assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
     assert container["envFrom"] == [{"secretRef": {"name": "perdure"}}]
+    # A volume that is mounted belongs to root, and git refuses to work in somebody else's folder.
+    assert mounts["/workspace"] == {"name": "workspace", "emptyDir": {}}
+    image = (DEPLOY / "Dockerfile").read_text()
+    safe = re.findall(r"git config --system --add safe\.directory (\S+)", image)
+    assert safe == ["/workspace"]
+    assert "PERDURE_WORKSPACE=/workspace" in image
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from perdure.config import CONFIG_NAME, Task, parse
+from perdure.config import CONFIG_NAME, Task, parse, place
 from perdure.errors import UsageError
 from perdure.flows import ingest, templates
 from perdure.records import Initialised
@@ -44,11 +44,11 @@ def initialise(
         size: `HEIGHTxWIDTH` of images; by default the most common one, at most 224.
 
     Raises:
-        UsageError: There is a workspace already, the target is no column of the data, or the
-            kind is not that of the data.
+        UsageError: There is a workspace already, the target is no column of the data, the kind
+            is not that of the data, or the folder is no place for a workspace.
         DataRefused: The data cannot be read.
     """
-    root = directory.resolve()
+    root = place(directory)
     if (root / CONFIG_NAME).exists():
         raise UsageError(
             f"{root} is a workspace already; nothing was changed",

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
+from perdure import config
 from tests.cli.conftest import Cli
 from tests.promises import kit
 from tests.tasks import picture_kit
@@ -33,6 +35,36 @@ def test_it_makes_a_workspace(cli: Cli, tmp_path: Path, data: Path) -> None:
     assert "data/" not in kit.git(root, "ls-files")
     value = cli("status", "-w", root, "--json").json
     assert value["experiences"] == len(value["pending"]) == 1
+
+
+def test_a_folder_that_sqlite_cannot_name_is_refused_and_nothing_is_written(
+    cli: Cli, tmp_path: Path, data: Path
+) -> None:
+    """`sqlite:////srv/a?b/mlflow.db` is the file /srv/a."""
+    said = cli("init", tmp_path / "a?b" / "weather", "--data", data, "--target", "kind")
+    assert said.code == 2
+    assert "question mark" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == [data.name]
+
+
+def test_a_workspace_that_was_moved_to_such_a_folder_says_so(cli: Cli, workspace: Path) -> None:
+    moved = workspace.rename(workspace.with_name("why?"))
+    said = cli("status", "-w", moved)
+    assert said.code == 2
+    assert "question mark" in said.err
+    assert "rename the folder" in said.err
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%3Fb", "a%20b c;d=é"])
+def test_a_folder_with_other_odd_signs_keeps_all_to_itself(
+    cli: Cli, tmp_path: Path, data: Path, name: str
+) -> None:
+    """Also what SQLAlchemy makes of the registry's address."""
+    root = tmp_path / name
+    assert cli("init", root, "--data", data, "--target", "kind").code == 0
+    address = config.read(root).tracking_uri
+    database = sqlalchemy.make_url(address).database
+    assert database == str(root / ".perdure" / "mlflow.db")
 
 
 def test_a_number_to_predict_is_a_regression(cli: Cli, tmp_path: Path) -> None:

@@ -228,6 +228,22 @@ class Workspace:
         return self.config.tracking.uri or f"sqlite:///{self.state / 'mlflow.db'}"
 
 
+def place(root: Path) -> Path:
+    """A workspace's folder, absolute.
+
+    Raises:
+        UsageError: Its path has a question mark, where an address of SQLite ends: the registry
+            and Prefect's database would be files outside of the workspace.
+    """
+    found = root.resolve()
+    if "?" in str(found):
+        raise UsageError(
+            f"a workspace cannot be in {found}, for its path has a question mark",
+            hint="rename the folder",
+        )
+    return found
+
+
 def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
     """Open the workspace in a folder.
 
@@ -236,7 +252,7 @@ def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
         checks: Further checks; their faults are reported together.
 
     Raises:
-        UsageError: There is no `perdure.toml` in the folder.
+        UsageError: There is no `perdure.toml` in the folder, or it is no `place` for one.
         ConfigError: The file is not TOML, or has faults; all of them are listed.
     """
     path = root / CONFIG_NAME
@@ -257,7 +273,7 @@ def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
     faults = [fault for check in checks for fault in check(config, root)]
     if faults:
         raise ConfigError(str(path), faults)
-    return Workspace(root.resolve(), config)
+    return Workspace(place(root), config)
 
 
 def _strategies_of(text: str) -> list[Config]:

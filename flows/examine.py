@@ -177,12 +177,11 @@ def _prefect(root: Path | None) -> Check:
             True,
             "no API configured and no perdure up: retrain brings a temporary server",
         )
-    problem = prefect_server.problem(url)
+    problem, shown = prefect_server.problem(url), without_secrets(url)
     if problem is not None:
-        return Check(
-            "prefect", False, f"{url}: {problem}", "prefect server start, or unset PREFECT_API_URL"
-        )
-    return Check("prefect", True, f"{url} answers")
+        hint = "prefect server start, or unset PREFECT_API_URL"
+        return Check("prefect", False, f"{shown}: {problem}", hint)
+    return Check("prefect", True, f"{shown} answers")
 
 
 def _notices(ws: Workspace) -> Check:

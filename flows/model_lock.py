@@ -17,8 +17,6 @@ from perdure.config import Workspace
 from perdure.flows import model_slot, prefect_server, temporary_server
 from perdure.tasks import locks
 
-logger = logging.getLogger("perdure")
-
 _OF_ONE_MACHINE = ("sqlite:", "file:", "/", ".")
 
 
@@ -55,11 +53,5 @@ def _server(ws: Workspace) -> str | None:
     url = prefect_server.configured(ws.root)
     if url is None or temporary_server.serves(url):
         return None
-    if (problem := prefect_server.problem(url)) is not None:
-        logger.info(
-            "Prefect at %s does not answer (%s): the model is locked on this machine alone.",
-            url,
-            problem,
-        )
-        return None
-    return url
+    otherwise = "the model is locked on this machine alone"
+    return url if prefect_server.answers(url, otherwise, logging.INFO) else None

@@ -25,6 +25,7 @@ from uuid import UUID
 
 import httpx
 
+from perdure.addresses import in_text
 from perdure.config import Workspace
 from perdure.errors import LockHeld
 from perdure.flows import slot_holder
@@ -65,7 +66,8 @@ def hold(url: str, ws: Workspace, purpose: str) -> Iterator[None]:
     try:
         slot.take()
     except SERVER_ERRORS as error:
-        logger.info("Prefect failed (%s): the model is locked on this machine alone.", error)
+        said = in_text(str(error))
+        logger.info("Prefect failed (%s): the model is locked on this machine alone.", said)
         yield
         return
     try:
@@ -129,7 +131,8 @@ class Slot:
             with self._client() as client:
                 client.release_concurrency_slots_with_lease(self.lease)
         except SERVER_ERRORS as error:
-            logger.info("Prefect could not be told that the model's lock is free: %s", error)
+            said = in_text(str(error))
+            logger.info("Prefect could not be told that the model's lock is free: %s", said)
 
     def _renew_until(self, ended: threading.Event) -> None:
         told = False
@@ -139,7 +142,8 @@ class Slot:
                 told = False
             except SERVER_ERRORS as error:
                 if not told:
-                    logger.info("The model's lock at Prefect could not be renewed: %s", error)
+                    said = in_text(str(error))
+                    logger.info("The model's lock at Prefect could not be renewed: %s", said)
                 told = True
 
     def _renew(self) -> None:

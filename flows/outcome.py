@@ -10,6 +10,8 @@ from typing import Generic, ParamSpec, TypeVar
 import httpx
 from prefect import Flow
 
+from perdure.addresses import in_text
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,11 +49,11 @@ class Outcome(Generic[P, R]):
             if self._error is not None:
                 raise self._error from None
             if self._results:
-                logger.warning("Done, but Prefect could not be told: %s", error)
+                logger.warning("Done, but Prefect could not be told: %s", in_text(str(error)))
                 return self._results[-1]
             if self._started or not isinstance(error, SERVER_ERRORS):
                 raise
-            logger.warning("Prefect failed (%s); going on without it.", error)
+            logger.warning("Prefect failed (%s); going on without it.", in_text(str(error)))
             return self._flow.fn(*args, **kwargs)
 
     def _watch(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -19,7 +19,7 @@ from prefect import Flow
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from perdure.addresses import without_secrets
+from perdure.addresses import in_text
 from perdure.config import CONFIG_NAME
 from perdure.errors import PerdureError, Unreachable
 from perdure.flows import prefect_server, temporary_server
@@ -162,7 +162,7 @@ def report(markdown: str, key: str) -> None:
     try:
         create_markdown_artifact(markdown, key=_artifact_key(key))
     except SERVER_ERRORS as error:
-        logger.warning("The report was not kept with Prefect: %s", error)
+        logger.warning("The report was not kept with Prefect: %s", in_text(str(error)))
 
 
 def _artifact_key(text: str) -> str:
@@ -208,11 +208,7 @@ def run_with_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 def _configured_server(root: Path, otherwise: str) -> AbstractContextManager[None] | None:
     url = prefect_server.configured(root)
-    if url is None:
-        return None
-    if (problem := prefect_server.problem(url)) is not None:
-        shown = without_secrets(url)
-        logger.warning("Prefect at %s does not answer (%s); %s.", shown, problem, otherwise)
+    if url is None or not prefect_server.answers(url, otherwise):
         return None
     return prefect_server.on_configured(url)
 

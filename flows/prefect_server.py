@@ -12,6 +12,9 @@ from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 from prefect.settings import get_current_settings, temporary_settings
 
 from perdure import running
+from perdure.addresses import in_text, without_secrets
+
+logger = logging.getLogger("perdure")
 
 ANSWER_SECONDS = 2.0
 """How long a configured server may take to say that it is there."""
@@ -30,8 +33,23 @@ def configured(root: Path | None = None) -> str | None:
     return now.prefect_api if now is not None and now.state == "ready" else None
 
 
+def answers(url: str, otherwise: str, level: int = logging.WARNING) -> bool:
+    """Whether an API answers; where it does not, that is said, and what is done then.
+
+    Args:
+        url: Of the API.
+        otherwise: What is done without it.
+        level: Of the log line.
+    """
+    said = problem(url)
+    if said is not None:
+        shown = without_secrets(url)
+        logger.log(level, "Prefect at %s does not answer (%s); %s.", shown, said, otherwise)
+    return said is None
+
+
 def problem(url: str) -> str | None:
-    """Why an API cannot be used; None: it answers."""
+    """Why an API cannot be used, without what is secret in its address; None: it answers."""
     from prefect.client.orchestration import get_client
 
     # Prefect's client knows the user's keys and certificates. It would retry for half a minute.
@@ -40,7 +58,7 @@ def problem(url: str) -> str | None:
         get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
     ):
         error = client.api_healthcheck()
-    return None if error is None else f"{type(error).__name__}: {error}".strip(": ")
+    return None if error is None else in_text(f"{type(error).__name__}: {error}".strip(": "))
 
 
 @contextmanager

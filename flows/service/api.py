@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import temporary_settings
 
-from perdure.addresses import without_secrets
+from perdure.addresses import in_text, without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
 from perdure.flows import prefect_server
@@ -51,10 +51,11 @@ def client(ws: Workspace, *, retries: int = 3) -> Iterator[SyncPrefectClient]:
         with settings, get_client(sync_client=True) as found:
             yield found
     except PrefectHTTPStatusError as error:
-        said = error.response.text[:500]
+        said = in_text(error.response.text[:500])
         raise Fault(f"Prefect at {shown} refused: {error.response.status_code} {said}") from error
     except httpx.HTTPError as error:
+        said = in_text(f"{type(error).__name__} {error}".rstrip())
         raise Unreachable(
-            f"Prefect at {shown} does not answer: {type(error).__name__} {error}".rstrip(),
+            f"Prefect at {shown} does not answer: {said}",
             hint="perdure up, or mend PREFECT_API_URL",
         ) from error

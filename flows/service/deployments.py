@@ -15,6 +15,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.utilities.urls import url_for
 
+from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.flows.service import api, automations, notices, pools
 from perdure.flows.service.specs import GRACE_S, Spec, Timetable, in_words, specs
@@ -47,7 +48,8 @@ def deploy(ws: Workspace) -> Deployed:
         for pool in dict.fromkeys(("cpu", *(one.pool for one in wanted))):
             pools.ensure(client, pool)
         flows = tuple(_apply(client, one) for one in wanted)
-        return Deployed(str(client.api_url), flows, automations.apply(client, ws))
+        api_url = without_secrets(str(client.api_url))
+        return Deployed(api_url, flows, automations.apply(client, ws))
 
 
 def _apply(client: SyncPrefectClient, spec: Spec) -> DeployedFlow:
@@ -64,13 +66,14 @@ def _apply(client: SyncPrefectClient, spec: Spec) -> DeployedFlow:
             if last or not conflict:
                 raise
     now = client.read_deployment_by_name(spec.full_name)
+    page = url_for("deployment", obj_id=now.id)
     return DeployedFlow(
         name=spec.full_name,
         change=change,
         pool=spec.pool,
         schedule=in_words(spec.timetable),
         paused=now.paused,
-        page=url_for("deployment", obj_id=now.id),
+        page=page and without_secrets(page),
     )
 
 
@@ -82,36 +85,33 @@ def _once(client: SyncPrefectClient, spec: Spec) -> Applied:
         client.create_deployment(
             flow_id=client.create_flow_from_name(spec.flow.name),
             name=spec.deployment,
-            work_pool_name=spec.pool,
-            work_queue_name=spec.queue,
-            concurrency_limit=_limit(spec),
-            concurrency_options=_options(spec),
-            pull_steps=[],
-            **_told(spec),
+            **_wanted(spec),
         )
         change = "created"
         found = client.read_deployment_by_name(spec.full_name)
     else:
         if _differs(found, spec):
-            client.update_deployment(
-                found.id,
-                DeploymentUpdate(
-                    work_pool_name=spec.pool,
-                    work_queue_name=spec.queue,
-                    concurrency_limit=_limit(spec),
-                    concurrency_options=_options(spec),
-                    pull_steps=[],
-                    **_told(spec),
-                ),
-            )
+            client.update_deployment(found.id, DeploymentUpdate(**_wanted(spec)))
             change = "updated"
     if _reschedule(client, found, spec.timetable) and change == "unchanged":
         change = "updated"
     return change
 
 
+def _wanted(spec: Spec) -> dict[str, Any]:
+    """What a deployment is made with, and changed to."""
+    return {
+        "work_pool_name": spec.pool,
+        "work_queue_name": spec.queue,
+        "concurrency_limit": _limit(spec),
+        "concurrency_options": _options(spec),
+        "pull_steps": [],
+        **_told(spec),
+    }
+
+
 def _told(spec: Spec) -> dict[str, Any]:
-    """What is the same in both of Prefect's words for it."""
+    """What is called the same in Prefect's answer."""
     return {
         "version": spec.version,
         "description": spec.description,

@@ -24,6 +24,7 @@ from prefect.utilities.services import critical_service_loop
 from prefect.workers import base, process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+from perdure.addresses import in_text
 from perdure.flows.service import job, warm_client
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class Worker(ProcessWorker, abc.ABC):
 
     def _say_away(self, error: Exception) -> None:
         if not self._away:
-            logger.warning("Prefect does not answer (%s); asking on.", error or type(error))
+            said = in_text(str(error)) or type(error).__name__
+            logger.warning("Prefect does not answer (%s); asking on.", said)
         self._away = True
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from perdure.addresses import in_text
+
 logger = logging.getLogger("perdure")
 
 LEASE_S = 60.0
@@ -54,7 +56,8 @@ def _renew(lease: UUID, ended: threading.Event) -> None:
                 client.renew_concurrency_lease(lease_id=lease, lease_duration=LEASE_S)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
                 if not away:
-                    logger.warning("Prefect does not renew the run's slot (%s); going on.", error)
+                    said = in_text(str(error))
+                    logger.warning("Prefect does not renew the run's slot (%s); going on.", said)
                 away = True
             else:
                 away = False

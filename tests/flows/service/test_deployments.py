@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import temporary_settings
 from prefect.states import Scheduled
 
 from perdure import config
@@ -27,6 +28,17 @@ from perdure.flows.service.process_worker import overtaken
 from perdure.flows.service.specs import FORMS, specs
 from perdure.records import Deployed
 from tests.flows.service.conftest import MakeWorkspace, Server
+
+
+def test_a_password_in_the_address_is_not_shown(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    secret = configured.api.replace("http://", "http://ada:s3cret@")
+    with temporary_settings(updates={"api.url": secret}):
+        result = deploy(make_workspace("discreet"))
+    assert result.api.rstrip("/") == configured.api
+    assert {flow.page is not None for flow in result.flows} == {True}
+    assert "s3cret" not in repr(result)
 
 
 def _changes(result: Deployed) -> set[str]:

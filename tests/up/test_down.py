@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from prefect.settings import temporary_settings
 
@@ -64,6 +66,23 @@ def test_down_ends_what_all_killed_at_once_has_left(up: Up) -> None:
     up.process.wait()
     assert down(up.root) is None
     assert up.left() == []
+
+
+def test_only_what_is_still_there_is_said_to_be(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor has ended; a process of its parts hangs, as one does in the kernel."""
+    up.start({"name": "one", "command": programs.obedient()})
+    now = up.ready()
+    threading.Thread(target=up.said).start()
+    with subprocess.Popen(["sleep", "600"]) as hanging, monkeypatch.context() as patched:
+        patched.setattr(kin, "end", lambda *_: [psutil.Process(hanging.pid)])
+        try:
+            with pytest.raises(Fault, match="cannot be ended") as error:
+                down(up.root)
+        finally:
+            hanging.kill()
+    assert error.value.message.endswith(
+        f"process {now.pid} and what it started cannot be ended; still there: {hanging.pid}"
+    )
 
 
 def test_a_record_that_names_somebody_else_s_process_ends_nobody(up: Up) -> None:

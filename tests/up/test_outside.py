@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from pathlib import Path
@@ -92,8 +93,10 @@ def test_a_workspace_that_learns_on_gpus_has_a_worker_for_them(root: Path) -> No
 
 
 def test_a_server_that_is_away_is_said_before_anything_is_started(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "perdure")
+    before = list(logging.getLogger("perdure").handlers)
     with socket.create_server(("127.0.0.1", 0)) as there:
         address = f"http://ada:s3cret@127.0.0.1:{there.getsockname()[1]}"
         monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
@@ -106,11 +109,27 @@ def test_a_server_that_is_away_is_said_before_anything_is_started(
     assert "s3cret" not in str(no.value)
     with pytest.raises(Unreachable):
         commands.run(root, lambda _: pytest.fail("it cannot be ready"))
-    assert not (root / ".perdure" / "up" / "logs").exists()
-    # Only the proxy could tell.
+    # Nothing was started, and what became of it is in the log that people are sent to.
+    assert list((root / ".perdure" / "up" / "logs").iterdir()) == [
+        root / ".perdure" / "up" / "logs" / "up.log"
+    ]
+    assert logging.getLogger("perdure").handlers == before
+    [said] = commands.logs(root, "up", 20)
+    assert any("Prefect's server is the one that is configured" in line for line in said.lines)
+    assert any("does not answer: Connection refused" in line for line in said.lines)
+    assert not any("s3cret" in line for line in said.lines)
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "ALL_PROXY"])
+def test_a_server_behind_a_proxy_is_not_asked_for(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the proxy could tell."""
     outer = outside.Server("Prefect", "http://prefect.invalid/api", "")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(Unreachable):
+        outer.ask()
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
     outer.ask()
-    monkeypatch.delenv("http_proxy")
+    monkeypatch.setenv("no_proxy", "prefect.invalid")
     with pytest.raises(Unreachable):
         outer.ask()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from perdure import config, running
-from perdure.errors import UsageError
+from perdure.errors import PerdureError, UsageError
 from perdure.flows.workspace import root_of
 from perdure.running import Running, Written
 from perdure.up import kin
@@ -17,6 +18,9 @@ from perdure.up.parts import plan
 from perdure.up.supervisor import Supervisor
 
 logger = logging.getLogger("perdure")
+
+LOG = "up"
+"""What the supervisor's own log is called, among those of the parts."""
 
 
 def run(root: Path, ready: Callable[[Running], None]) -> None:
@@ -33,7 +37,7 @@ def run(root: Path, ready: Callable[[Running], None]) -> None:
         Fault: A part could not be started; everything that had been started is ended.
     """
     ws = config.read(root_of(str(root)))
-    with running.hold(ws.state):
+    with running.hold(ws.state), _noted(ws.state):
         _clear_up(running.folder(ws.state))
         wanted = plan(ws, running.folder(ws.state))
         for remark in wanted.remarks:
@@ -42,6 +46,26 @@ def run(root: Path, ready: Callable[[Running], None]) -> None:
             server.ask()
         logger.info("Starting %s …", ", ".join(part.name for part in wanted.parts))
         Supervisor(wanted).run(ready)
+
+
+@contextmanager
+def _noted(state: Path) -> Iterator[None]:
+    """Keep Perdure's own log lines, and what ended it, as the log of a part is kept."""
+    log = writing.Log(running.log_path(state, LOG))
+
+    class Words(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.note(self.format(record))
+
+    words = Words(logging.INFO)
+    logger.addHandler(words)
+    try:
+        yield
+    except PerdureError as error:
+        log.note(str(error))
+        raise
+    finally:
+        logger.removeHandler(words)
 
 
 def _clear_up(folder: Path) -> None:

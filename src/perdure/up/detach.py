@@ -20,11 +20,8 @@ from perdure import config, running
 from perdure.errors import Fault, PerdureError
 from perdure.flows.workspace import root_of
 from perdure.running import Running
-from perdure.up.commands import run
-from perdure.up.logs import Log
+from perdure.up.commands import LOG, run
 from perdure.up.parts import module
-
-LOG = "up"
 
 
 def detach(root: Path) -> Running:
@@ -79,7 +76,10 @@ def _told(text: str, log: Path) -> Running:
 def main(root: Path, tell: int) -> None:
     """Run everything in this process, and tell the one that waits when it is ready."""
     os.set_inheritable(tell, False)
-    _log_to(Log(running.log_path(config.read(root).state, LOG)))
+    own = logging.getLogger("perdure")  # `run` keeps its lines, and nobody reads them here
+    own.addHandler(logging.NullHandler())
+    own.setLevel(logging.INFO)
+    own.propagate = False
     with os.fdopen(tell, "w", encoding="utf-8") as waiting:
 
         def told(value: dict[str, Any]) -> None:
@@ -90,7 +90,6 @@ def main(root: Path, tell: int) -> None:
         try:
             run(root, lambda now: told(dataclasses.asdict(now)))
         except PerdureError as error:
-            logging.getLogger("perdure").error("%s", error)
             told(_failed(error))
             sys.exit(error.exit_code)
 
@@ -102,19 +101,6 @@ def _failed(error: PerdureError) -> dict[str, Any]:
         "hint": error.hint,
         "exit_code": error.exit_code,
     }
-
-
-def _log_to(log: Log) -> None:
-    """Perdure's own log lines, bounded as those of every part."""
-
-    class Words(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            log.note(self.format(record))
-
-    logger = logging.getLogger("perdure")
-    logger.addHandler(Words())
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 if __name__ == "__main__":

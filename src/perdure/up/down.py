@@ -45,10 +45,11 @@ def down(root: Path) -> Running | None:
         _signal(supervisor, signal.SIGKILL)
     left = kin.end(_of_folder(state), 0.0, KILL_SECONDS) if _gone(supervisor, KILL_SECONDS) else []
     _, alive = psutil.wait_procs(below, timeout=KILL_SECONDS)
-    if kin.lives(supervisor) or left or alive:
+    hanging = [one for one in (supervisor, *left, *alive) if kin.lives(one)]
+    if hanging:
         raise Fault(
             f"process {now.pid} and what it started cannot be ended; still there: "
-            f"{', '.join(str(one.pid) for one in [supervisor, *left, *alive])}",
+            f"{', '.join(str(one.pid) for one in hanging)}",
             hint="they hang in the kernel, as on a disk that does not answer: ps -fp PID",
         )
     return now

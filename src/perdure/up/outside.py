@@ -85,7 +85,9 @@ class Server:
         """
         parts = urlsplit(self.address)
         host = parts.hostname or ""
-        if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        proxies = urllib.request.getproxies()
+        named = parts.scheme in proxies or "all" in proxies
+        if named and not urllib.request.proxy_bypass(host):
             return  # only the proxy knows
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:

@@ -223,10 +223,13 @@ def _put(part: Path, folder: Path, name: str, version: str) -> None:
     stem, dot, suffix = name.partition(".")
     for target in (folder / name, folder / f"{stem}-{version[:8]}{dot}{suffix}"):
         if part.is_dir():
-            with suppress(OSError):  # there is one that is not empty
+            try:
                 part.rename(target)
-                return
-            continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise  # else there is a file, or a folder that is not empty
+                continue
+            return
         try:
             os.link(part, target)  # a rename would replace what lies there
         except FileExistsError:

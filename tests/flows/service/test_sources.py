@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -266,6 +267,42 @@ def test_killed_after_the_copy_or_the_name_nothing_is_lost_or_half_there(
     folder.poll()
     assert set(arrived(workspace).values()) == {"1\n"}
     assert not [name for name in arrived(workspace) if name[0] == "."]
+
+
+def test_a_folder_that_cannot_be_given_its_name_is_tried_again(
+    workspace: Workspace, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full: it is not there already, as one is that a killed one brought."""
+    workspace.schema.write_text(IMAGES)
+    now = 0.0
+    looks = Looks(lambda: now)
+    folder = FolderElsewhere(lambda: workspace, elsewhere, looks, clock=lambda: now)
+    write(elsewhere, "batch/cat/1.png", "1")
+    folder.poll()
+    rename = Path.rename
+    with monkeypatch.context() as patched:
+
+        def full(self: Path, target: Path) -> Path:
+            if self.name.startswith(sources.PARTIAL):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return rename(self, target)
+
+        patched.setattr(Path, "rename", full)
+        now = 10.0
+        folder.poll()
+    assert list(workspace.inbox.iterdir()) == []
+    now = 2000.0
+    folder.poll()
+    assert [path.name for path in workspace.inbox.iterdir()] == ["batch"]
+    assert (workspace.inbox / "batch" / "cat" / "1.png").read_text() == "1"
+    # And one that nobody has ingested yet is not replaced.
+    write(elsewhere, "batch/cat/1.png", "one more")
+    folder.poll()
+    now = 4000.0
+    folder.poll()
+    first, second = sorted(workspace.inbox.iterdir())
+    assert (first / "cat" / "1.png").read_text() == "1"
+    assert (second / "cat" / "1.png").read_text() == "one more"
 
 
 def test_a_folder_of_images_comes_whole(workspace: Workspace, elsewhere: str) -> None:

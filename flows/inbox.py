@@ -66,8 +66,13 @@ def arrived(
 def _settled(files: list[Arrived], rest_s: float) -> list[Arrived]:
     whole = set(settled.wait([file.path for file in files]))
     now = time.time()
-    found = [file for file in files if file.path in whole and _age_s(file.path, now) >= rest_s]
-    if growing := [file.path.name for file in files if file not in found]:
+    found, growing = [], []
+    for file in files:
+        if file.path in whole and _age_s(file.path, now) >= rest_s:
+            found.append(file)
+        else:
+            growing.append(file.path.name)
+    if growing:
         some = ", ".join(growing[:5]) + (", …" if len(growing) > 5 else "")
         logger.info("Still being written, and left for the next time: %s", some)
     return found

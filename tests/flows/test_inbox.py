@@ -225,6 +225,29 @@ def mortal() -> None:
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP: <linux/prctl.h>
 
 
+def test_files_that_wait_are_not_compared_with_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand that would be a million times, while the data's lock is held."""
+    compared = []
+
+    def equal(self: inbox.Arrived, other: object) -> bool:
+        compared.append(self)
+        return self is other
+
+    files = [inbox.Arrived(path, settled.seen(path)) for path in pieces(tmp_path, 30)]
+    monkeypatch.setattr(inbox.Arrived, "__eq__", equal)
+    assert [file.path for file in inbox._settled(files, 0.0)] == [file.path for file in files]
+    assert inbox._settled(files, 3600.0) == []
+    assert compared == []
+
+
+def pieces(folder: Path, number: int) -> list[Path]:
+    for name in range(number):
+        (folder / f"{name:02}.csv").write_text("a\n")
+    return sorted(folder.iterdir())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="root's rights are Linux's")
 def test_a_file_that_may_not_be_read_or_removed_stops_nothing(root: Path) -> None:
     """As one that an export job leaves to itself: it stays, and the others are data."""

@@ -21,9 +21,6 @@ from perdure.flows.service import names
 from perdure.flows.service.events import BY, OURSELVES
 from perdure.records import Applied, DeployedAutomation
 
-HEARTBEAT_S = 30
-"""How often a flow run says that it lives: Prefect's least; workers set it for their runs."""
-
 SILENCE_S = 90
 """After so long without a heartbeat, a flow run is held to be dead."""
 

@@ -39,12 +39,15 @@ LIMITS: dict[Pool, int] = {"cpu": 3, "gpu": 1}
 A rollback must not wait for a retraining: each takes the model's lock, and says who holds it.
 """
 
+HEARTBEAT_S = 30
+"""How often a flow run says that it lives: Prefect's least."""
+
 ENVIRONMENT = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     # None before their time: they would only wait in a process that has imported everything.
     "PREFECT_WORKER_PREFETCH_SECONDS": "0",
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
     # Nothing of a flow run is kept as a pickle (promise 7).
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

@@ -10,6 +10,7 @@ before what it points to, and nothing that is pointed to is ever changed.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def backup(workspace: str, place: Path, keep: int | None = None, full: bool = Fa
         UsageError: The place is inside the workspace.
         LockHeld: Another backup is being written there.
         Corrupt: A version's files are not what their manifest says; there is no new backup.
-        Fault: There is no place, or the data is incomplete.
+        Fault: There is no place, the data is incomplete, or an older backup cannot be removed.
     """
     ws = open_workspace(workspace)
     place = place.resolve()
@@ -60,29 +61,31 @@ def backup(workspace: str, place: Path, keep: int | None = None, full: bool = Fa
         )
     model = ws.config.model.name
     lacks: list[str] = []
-    with backups.begun(place, model, link=not full) as (copier, path):
-        left_out = _inbox(ws, copier)
-        versions, champion = _registry(ws, copier, lacks)
-        head, at_head = _repository(ws, top, copier, left_out)
-        _data(ws, copier, at_head, lacks)
-        backups.sealed(
-            copier,
-            {
-                "perdure": __version__,
-                "model": model,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "workspace": str(ws.root),
-                "folder": ws.root.relative_to(top.resolve()).as_posix(),
-                "inbox": ws.config.data.inbox,
-                "champion": champion,
-                "versions": versions,
-                "lacks": lacks,
-                "left_out": left_out,
-                **head,
-            },
-        )
-        size = sum((copier.target / name).stat().st_size for name in copier.sums)
-    removed = backups.prune(place, model, keep) if keep else ()
+    with backups.hold(place):
+        with backups.begun(place, model, link=not full) as (copier, path):
+            left_out = _inbox(ws, copier)
+            versions, champion = _registry(ws, copier, lacks)
+            head, at_head = _repository(ws, top, copier, left_out)
+            store = _data(ws, copier, at_head, lacks)
+            backups.sealed(
+                copier,
+                {
+                    "perdure": __version__,
+                    "model": model,
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "workspace": str(ws.root),
+                    "folder": ws.root.relative_to(top.resolve()).as_posix(),
+                    "inbox": ws.config.data.inbox,
+                    "store": store,
+                    "champion": champion,
+                    "versions": versions,
+                    "lacks": lacks,
+                    "left_out": left_out,
+                    **head,
+                },
+            )
+            size = sum((copier.target / name).stat().st_size for name in copier.sums)
+        removed = backups.prune(place, model, keep) if keep else ()
     return BackedUp(
         path=str(path),
         files=len(copier.sums),
@@ -97,24 +100,39 @@ def backup(workspace: str, place: Path, keep: int | None = None, full: bool = Fa
 
 
 def _inbox(ws: Workspace, copier: Copier) -> list[str]:
-    """The files that wait; what is still being written would arrive as half a file."""
+    """Copy the files that wait; what is still being written would arrive as half a file.
+
+    Returns:
+        What is not in the backup, though it is there.
+    """
     if not ws.inbox.is_dir():
         return []
     there = sorted(path for path in ws.inbox.iterdir() if not path.name.startswith("."))
-    whole = settled.wait(there)
-    left_out = [path for path in there if path not in whole]
-    for path in whole:
+    whole = set(settled.wait(there))
+    left_out: list[str] = []
+    for path in there:
+        if path not in whole or path.is_symlink():  # a link would be refused
+            left_out.append(path.name)
+            continue
         name = f"{INBOX}/{path.name}"
-        if path.is_symlink():
-            continue  # it would be refused
         try:
-            if path.is_dir():
-                copier.tree(path, name)
-            elif not copier.file(path, name):
-                left_out.append(path)
+            if not path.is_dir():
+                done = copier.file(path, name)
+            elif done := _batch(copier, path, name):
+                left_out += [f"{path.name}/{link}" for link in backups.others(path)]
         except PermissionError:  # an ingest leaves it, too
-            left_out.append(path)
-    return [f"{ws.config.data.inbox}/{path.name}" for path in left_out if path.exists()]
+            done = False
+        if not done:
+            copier.drop(name)  # of a folder: half a batch would be learned as a whole one
+            left_out.append(path.name)
+    inbox = ws.config.data.inbox
+    return [f"{inbox}/{name}" for name in left_out if os.path.lexists(ws.inbox / name)]
+
+
+def _batch(copier: Copier, path: Path, name: str) -> bool:
+    """Copy a folder of the inbox; False: it is not whole, for it changes or is being ingested."""
+    before = settled.seen(path)
+    return not copier.tree(path, name) and settled.seen(path) == before
 
 
 def _registry(ws: Workspace, copier: Copier, lacks: list[str]) -> tuple[int, int | None]:
@@ -165,7 +183,11 @@ def _repository(
     for name in changed.files:
         if name in own or name.startswith(inbox):
             continue
-        if not copier.file(ws.root / name, f"{CHANGED}/{name}") and (ws.root / name).exists():
+        try:
+            done = copier.file(ws.root / name, f"{CHANGED}/{name}")
+        except PermissionError:  # one of somebody else's must not be the end of all backups
+            done = False
+        if not done and (ws.root / name).exists():
             left_out.append(name)
     said: dict[str, object] = {
         "refs": refs,
@@ -177,17 +199,22 @@ def _repository(
     return said, git.at(ws.root, head, data_versions.pointer(ws))
 
 
-def _data(ws: Workspace, copier: Copier, pointer: str | None, lacks: list[str]) -> None:
-    """The default DVC remote, if it lies in the workspace, and all that the commit names."""
+def _data(ws: Workspace, copier: Copier, pointer: str | None, lacks: list[str]) -> str | None:
+    """The default DVC remote, if it lies in the workspace, and all that the commit names.
+
+    Returns:
+        The remote's folder, from the workspace; None: it lies elsewhere.
+    """
     elsewhere = data.elsewhere(ws)
     if elsewhere is not None:
         lacks.append(f"the data, which the DVC remote {elsewhere} has")
-        return
+        return None
     store = data.store(ws)
+    below = store.relative_to(ws.root).as_posix()
     for path, name in backups.files(store / data.OBJECTS):
         copier.file(path, f"{DATA}/{data.OBJECTS.as_posix()}/{name}", data.is_whole)
     if pointer is None:
-        return
+        return below
     kept = copier.target / DATA
     for name in data.objects_of(pointer, kept):
         if (kept / name).exists():
@@ -201,3 +228,4 @@ def _data(ws: Workspace, copier: Copier, pointer: str | None, lacks: list[str]) 
                 f"the data lacks {name} in the DVC remote and in the cache; there is no backup",
                 hint="dvc status; perdure doctor",
             )
+    return below

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from perdure.errors import Corrupt, Fault, PerdureError, UsageError
 from perdure.flows import backup as layout
 from perdure.records.safekeeping import Restored
 from perdure.tasks import backups, data_versions, experiences
+from perdure.tasks.data_versions import copying as data
 from perdure.tasks.data_versions.versions import LOCAL_REMOTE
 from perdure.tasks.git import bundles
 from perdure.tasks.registry import copying as registry
@@ -20,6 +24,8 @@ from perdure.tasks.registry import moved
 
 logger = logging.getLogger("perdure")
 
+WAITED = "inbox-restored"
+"""What waited in an inbox outside of the workspace: that one is not for a restore to write to."""
 PART = ".perdure-restoring"
 """Where it is put together, inside the folder: renamed from there, nothing is copied twice."""
 
@@ -37,12 +43,12 @@ def restore(source: Path, directory: Path) -> Restored:
             top of its git repository, it does so again.
 
     Raises:
-        UsageError: There is no backup, or the folder is not empty.
+        UsageError: There is no backup, or the folder is not empty, or no place for a workspace.
         Corrupt: The backup is not what its manifest says; nothing was written.
         Fault: The folder cannot be written, as where the disk is full; nothing is left there.
     """
     chosen = backups.newest(source)
-    target = directory.resolve()
+    target = config.place(directory)
     _empty(target)
     said = backups.verified(chosen)
     existed = target.exists()
@@ -50,7 +56,7 @@ def restore(source: Path, directory: Path) -> Restored:
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        below = _put_together(chosen, said, part)
+        places = _put_together(chosen, said, part)
         for path in sorted(part.iterdir(), key=lambda path: path.name == config.CONFIG_NAME):
             path.rename(target / path.name)
         part.rmdir()
@@ -64,7 +70,7 @@ def restore(source: Path, directory: Path) -> Restored:
                 hint=f"df -h {target.parent} tells whether the disk is full; then again",
             ) from error
         raise
-    return _checked(config.read(target / below), chosen, said)
+    return _checked(config.read(target / places.below), chosen, said, places)
 
 
 def _empty(target: Path) -> None:
@@ -77,15 +83,29 @@ def _empty(target: Path) -> None:
         )
 
 
-def _put_together(backup: Path, said: dict[str, Any], part: Path) -> str:
-    """Everything in its place; where the workspace is, below the top."""
+@dataclass(frozen=True)
+class _Places:
+    """Where things are."""
+
+    below: Path
+    """The workspace, from the top of its repository."""
+    waited: Path | None
+    """What waited in an inbox that lies outside of the workspace; None: nothing did."""
+    store: Path | None
+    """The DVC remote, from the workspace; None: it is not in the backup."""
+
+
+def _put_together(backup: Path, said: dict[str, Any], part: Path) -> _Places:
+    """Everything in its place."""
     try:
         below = _inside(part, str(said["folder"]))
         bundles.unbundle(backup / layout.BUNDLE, part, said["branch"], said["head"])
         bundles.add_remotes(part, said["remotes"])
         for name in said["deleted"]:
-            _remove(_inside(below, name))
-        inbox = _inside(below, str(said["inbox"]))
+            _remove(_entry(below, name))
+        inbox = _within(below, str(said["inbox"]))
+        # One of the first backups does not say where the DVC remote was.
+        store = _within(below, str(said.get("store") or LOCAL_REMOTE)) or below / LOCAL_REMOTE
     except (KeyError, TypeError, AttributeError) as error:
         raise Corrupt(
             f"{backup / backups.NOTE} lacks {error}; nothing was written",
@@ -93,21 +113,34 @@ def _put_together(backup: Path, said: dict[str, Any], part: Path) -> str:
         ) from error
     state = _inside(below, ".perdure")
     state.mkdir(parents=True, exist_ok=True)
+    _copy(backup / layout.CHANGED, below, part)
+    waited = inbox or _free(below)
     for source, place in (
-        (layout.CHANGED, below),
-        (layout.INBOX, inbox),
-        (layout.DATA, below / LOCAL_REMOTE),
+        (layout.INBOX, waited),
+        (layout.DATA, store),
         (layout.ARTIFACTS, state / registry.ARTIFACTS),
     ):
         _copy(backup / source, place, part)
     if (backup / layout.DATABASE).exists():
         shutil.copyfile(backup / layout.DATABASE, state / registry.DATABASE)
-    return below.relative_to(part.resolve()).as_posix()
+    if said.get("store"):
+        store.mkdir(parents=True, exist_ok=True)  # it may have been empty
+    return _Places(
+        below.relative_to(part.resolve()),
+        waited=waited.relative_to(below) if inbox is None and waited.is_dir() else None,
+        store=store.relative_to(below) if (backup / layout.DATA).is_dir() else None,
+    )
+
+
+def _free(below: Path) -> Path:
+    """A folder for what waited in an inbox that lies outside of the workspace."""
+    names = (WAITED + (f"-{number}" if number else "") for number in itertools.count())
+    return next(below / name for name in names if not os.path.lexists(below / name))
 
 
 def _remove(path: Path) -> None:
     """A file that was deleted and not committed; or the empty folder that git makes of a module."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
@@ -116,8 +149,10 @@ def _remove(path: Path) -> None:
 def _copy(source: Path, place: Path, part: Path) -> None:
     """Copy a folder of the backup; a link that git brought must not lead out of the new folder."""
     for path, name in backups.files(source):
-        to = _inside(part, (place / name).relative_to(part.resolve()).as_posix())
+        to = _entry(part, (place / name).relative_to(part.resolve()).as_posix())
         to.parent.mkdir(parents=True, exist_ok=True)
+        if to.is_symlink():
+            to.unlink()  # one that a file has replaced, and nobody has committed it
         shutil.copy2(path, to)
 
 
@@ -127,17 +162,38 @@ def _inside(folder: Path, name: str) -> Path:
     Raises:
         Corrupt: It would be elsewhere.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    path = _within(folder, name)
+    if path is None:
         raise Corrupt(f"the backup names {name}, which is outside of its folder")
     return path
 
 
-def _checked(ws: Workspace, backup: Path, said: dict[str, Any]) -> Restored:
+def _entry(folder: Path, name: str) -> Path:
+    """The same, of what a folder has by that name: a link itself, not what it leads to."""
+    path = Path(name)
+    if path.name in ("", ".."):
+        raise Corrupt(f"the backup names {name}, which is no file")
+    return _inside(folder, path.parent.as_posix()) / path.name
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    """A path below a folder; None: it is elsewhere, by its name or by a link."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) else None
+
+
+def _checked(ws: Workspace, backup: Path, said: dict[str, Any], places: _Places) -> Restored:
     """Bring the data, turn the registry's addresses to this folder, and look at both."""
     lacks = list(said.get("lacks", ()))
     moved.adopt(ws)
+    if places.waited is not None:
+        lacks.append(
+            f"the inbox {said['inbox']}, which is outside of the workspace: what waited there is "
+            f"in {places.waited}/; perdure ingest {places.waited}/* takes it"
+        )
     try:
+        if places.store is not None:
+            data.adopt(ws, ws.root / places.store)
         if data_versions.missing(ws):
             data_versions.pull(ws)
     except PerdureError as error:  # a remote elsewhere: the next retrain tries again

@@ -1,9 +1,10 @@
 """Backups: folders of files that a manifest vouches for, each one whole, in one place."""
 
-from perdure.tasks.backups.copying import Copier, files
+from perdure.tasks.backups.copying import Copier, files, others
 from perdure.tasks.backups.snapshots import (
     NOTE,
     begun,
+    hold,
     newest,
     note,
     prune,
@@ -17,8 +18,10 @@ __all__ = [
     "Copier",
     "begun",
     "files",
+    "hold",
     "newest",
     "note",
+    "others",
     "prune",
     "sealed",
     "snapshots",

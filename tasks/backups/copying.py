@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,14 +79,27 @@ class Copier:
         self.size += facts.st_size
         return True
 
-    def tree(self, source: Path, name: str) -> None:
-        """Copy every regular file below a folder; what is gone meanwhile is left out.
+    def tree(self, source: Path, name: str) -> tuple[str, ...]:
+        """Copy every regular file below a folder.
+
+        Returns:
+            The names, from the folder, of those that `file` left out.
 
         Raises:
-            OSError: As `file`.
+            OSError: As `file`; or a folder cannot be read.
         """
-        for path, below in files(source):
-            self.file(path, f"{name}/{below}")
+        return tuple(
+            below for path, below in files(source) if not self.file(path, f"{name}/{below}")
+        )
+
+    def drop(self, name: str) -> None:
+        """Take a folder out again."""
+        for one in [one for one in self.sums if one.startswith(f"{name}/")]:
+            del self.sums[one]
+            if one in self.copied:
+                self.copied.remove(one)
+                self.size -= (self.target / one).stat().st_size
+        shutil.rmtree(self.target / name, ignore_errors=True)
 
     def again(self, name: str) -> bool:
         """Take a file of the backup before as it is; False: it has none of this name."""
@@ -128,14 +141,40 @@ class Copier:
 
 
 def files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every regular file below a folder, with its name from there; in order."""
-    for place, folders, names in os.walk(folder):
+    """Every regular file below a folder, with its name from there; in order.
+
+    Raises:
+        OSError: A folder cannot be read. One that is gone has no files.
+    """
+    for path, name in _walked(folder):
+        if not path.is_symlink() and path.is_file():
+            yield path, name
+
+
+def others(folder: Path) -> Iterator[str]:
+    """What is below a folder and no regular file: links, also to folders, pipes; by name.
+
+    Raises:
+        OSError: As `files`.
+    """
+    for path, name in _walked(folder):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            yield name
+
+
+def _walked(folder: Path) -> Iterator[tuple[Path, str]]:
+    """All but the folders below a folder; a link to a folder is not followed."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error  # else its files would be left out, and nobody told
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
-        for name in sorted(names):
-            path = Path(place) / name
-            with suppress(FileNotFoundError):
-                if not path.is_symlink() and path.is_file():
-                    yield path, path.relative_to(folder).as_posix()
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            path = Path(place, name)
+            yield path, path.relative_to(folder).as_posix()
 
 
 def _copied(source: BinaryIO, target: Path) -> str:

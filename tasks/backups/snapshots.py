@@ -27,20 +27,15 @@ _GONE = ".gone-"
 
 
 @contextmanager
-def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copier, Path]]:
-    """Begin a backup; at the end of the context it is there, after an error it is not.
+def hold(place: Path) -> Iterator[None]:
+    """Be the one who writes to a folder of backups for the length of the context.
 
     Args:
-        place: The folder of backups; made where it is missing.
-        model: The model that it is of.
-        link: Whether to link what the backup before has already.
-
-    Returns:
-        What copies into it, and the folder that it will be.
+        place: The folder; made where it is missing.
 
     Raises:
         LockHeld: Another backup is being written there.
-        Fault: The place cannot be written, as where the disk is full, or a file not be read.
+        Fault: The place cannot be written.
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -53,6 +48,29 @@ def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copie
         ) from None
     except OSError as error:
         raise Fault(f"{place} cannot be written: {error}", hint="choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copier, Path]]:
+    """Begin a backup; at the end of the context it is there, after an error it is not.
+
+    Needs the place to be held.
+
+    Args:
+        place: The folder of backups.
+        model: The model that it is of.
+        link: Whether to link what the backup before has already.
+
+    Returns:
+        What copies into it, and the folder that it will be.
+
+    Raises:
+        Fault: The place cannot be written, as where the disk is full, or a file not be read.
+    """
     try:
         for left in [*place.glob(f"{_PART}*"), *place.glob(f"{_GONE}*")]:
             shutil.rmtree(left)
@@ -71,8 +89,6 @@ def begun(place: Path, model: str, *, link: bool = True) -> Iterator[tuple[Copie
             f"there is no new backup in {place}: {error}",
             hint=f"df -h {place} tells whether the disk is full; what is there already is whole",
         ) from error
-    finally:
-        lock.release()
 
 
 def sealed(copier: Copier, said: Mapping[str, Any]) -> None:
@@ -172,12 +188,24 @@ def verified(backup: Path) -> dict[str, Any]:
 
 
 def prune(place: Path, model: str, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest backups of a model; their names."""
+    """Remove all but the newest backups of a model; their names.
+
+    Needs the place to be held: who begins a backup clears away what he finds half removed.
+
+    Raises:
+        Fault: One cannot be removed.
+    """
     gone = snapshots(place, model)[:-keep]
-    for path in gone:
-        hidden = path.with_name(f"{_GONE}{path.name}")  # half a backup must not look like one
-        path.rename(hidden)
-        shutil.rmtree(hidden)
+    try:
+        for path in gone:
+            hidden = path.with_name(f"{_GONE}{path.name}")  # half a backup must not look like one
+            path.rename(hidden)
+            shutil.rmtree(hidden)
+    except OSError as error:
+        raise Fault(
+            f"older backups in {place} cannot be removed: {error}",
+            hint="what is there is whole, the new one too; remove the older ones by hand",
+        ) from error
     return tuple(path.name for path in gone)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault
-from perdure.tasks.data_versions.client import named, quietly, use
+from perdure.tasks.data_versions.client import named, opened, quietly, use
 from perdure.tasks.data_versions.pointer import revision_in
+from perdure.tasks.data_versions.versions import REMOTE
 
 OBJECTS = Path("files") / "md5"
 
@@ -20,7 +22,7 @@ OBJECTS = Path("files") / "md5"
 def elsewhere(ws: Workspace) -> str | None:
     """The address of the DVC remote where it is not a folder in the workspace; no password."""
     remote = _remote(ws)
-    if remote.fs.protocol == "local" and Path(remote.path).is_relative_to(ws.root):
+    if _is_within(ws, remote):
         return None
     return without_secrets(str(remote.config.get("url") or remote.path))
 
@@ -32,6 +34,32 @@ def store(ws: Workspace) -> Path:
         Fault: There is none, or its library is not installed.
     """
     return Path(str(_remote(ws).path))
+
+
+def adopt(ws: Workspace, folder: Path) -> None:
+    """Have DVC use a folder of the workspace as its default remote, as a copy has it.
+
+    Where the configuration names another one, as by the absolute path of the workspace that was
+    copied, `.dvc/config.local` says so, which is of this machine alone.
+
+    Raises:
+        Fault: DVC refuses.
+    """
+    from dvc.config_schema import RelPath
+
+    with suppress(Fault):  # a remote whose library is not installed is another one
+        remote = _remote(ws)
+        if _is_within(ws, remote) and Path(remote.path).resolve() == folder.resolve():
+            return
+    with quietly(), named("remote"), opened(ws.root) as repo:
+        name = repo.config["core"].get("remote") or REMOTE
+        with repo.config.edit("local") as config:
+            config["core"]["remote"] = name
+            config["remote"][name] = {"url": RelPath(folder.resolve())}
+
+
+def _is_within(ws: Workspace, remote: Any) -> bool:
+    return bool(remote.fs.protocol == "local" and Path(remote.path).is_relative_to(ws.root))
 
 
 def _remote(ws: Workspace) -> Any:

@@ -23,6 +23,7 @@ from perdure.flows.backup import backup
 from perdure.flows.restore import PART, restore
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
+from perdure.flows.service import settled
 from perdure.tasks import backups, data_versions
 from tests.flows.test_inbox import mortal
 from tests.promises import kit
@@ -260,6 +261,19 @@ def test_a_backup_that_fails_or_is_killed_leaves_none_and_the_next_one_cleans_up
     assert {path.name for path in tmp_path.iterdir()} == {".lock", made.name}
 
 
+def test_the_files_that_wait_are_not_looked_for_in_a_list(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand that would be a million looks."""
+
+    class Long(list[Path]):
+        def __contains__(self, one: object) -> bool:
+            raise AssertionError(f"looked for {one}")
+
+    monkeypatch.setattr(settled, "wait", lambda paths: Long(paths))
+    assert backup(str(lived), tmp_path).left_out == ()
+
+
 def test_what_is_still_being_written_is_left_out_and_said(lived: Path, tmp_path: Path) -> None:
     growing = lived / "inbox" / "growing.csv"
     try:
@@ -304,6 +318,12 @@ def test_what_is_no_file_is_left_out_and_said(lived: Path, tmp_path: Path) -> No
     """A pipe would be waited for, a link followed out of the workspace, a module taken for gone."""
     root = tmp_path / "weather"
     shutil.copytree(lived, root, symlinks=True)
+    (root / "inbox" / "link.csv").symlink_to(tmp_path / "nowhere")
+    batch = root / "inbox" / "batch" / "cat"
+    batch.mkdir(parents=True)
+    (batch / "1.png").write_bytes(b"1")
+    (batch / "2.png").symlink_to("1.png")
+    (batch.parent / "dog").symlink_to("cat")
     os.mkfifo(root / "inbox" / "pipe.csv")
     (root / "linked.md").symlink_to(root / "notes" / "own.md")
     (root / "notes" / "nowhere").symlink_to(tmp_path / "nowhere")
@@ -321,7 +341,8 @@ def test_what_is_no_file_is_left_out_and_said(lived: Path, tmp_path: Path) -> No
     (root / "perdure.toml").symlink_to("other.toml")
     done = backup(str(root), tmp_path / "backups")
     assert sorted(done.left_out) == [
-        "inbox/pipe.csv", "linked.md", "module", "notes/nowhere", "perdure.toml", "theirs/"
+        "inbox/batch/cat/2.png", "inbox/batch/dog", "inbox/link.csv", "inbox/pipe.csv",
+        "linked.md", "module", "notes/nowhere", "perdure.toml", "theirs/",
     ]  # fmt: skip
     said = json.loads((Path(done.path) / "backup.json").read_text())
     assert said["deleted"] == []
@@ -331,18 +352,29 @@ def test_what_is_no_file_is_left_out_and_said(lived: Path, tmp_path: Path) -> No
     assert os.access(made / "notes" / "run.sh", os.X_OK)
     assert not (made / "linked.md").is_symlink()
     assert (made / "module").is_dir()
+    assert [path.name for path in (made / "inbox" / "batch").rglob("*")] == ["cat", "1.png"]
 
 
 def test_a_file_that_may_not_be_read_is_left_out_and_said(lived: Path, tmp_path: Path) -> None:
-    """Of the inbox, where others leave files; what is the workspace's own must be in a backup."""
+    """Of the inbox, where others leave files, or beside the workspace's own files.
+
+    Half a batch of images would be learned as a whole one.
+    """
     root = tmp_path / "weather"
     shutil.copytree(lived, root, symlinks=True)
     (root / "inbox" / "theirs.csv").write_text(kit.table(5))
-    (root / "inbox" / "theirs.csv").chmod(0)
+    for name in ("ants", "bees", "cats"):
+        (root / "inbox" / "batch" / name).mkdir(parents=True)
+        (root / "inbox" / "batch" / name / "1.png").write_bytes(name.encode())
+    (root / "notes" / "secret.md").write_text("not for everybody\n")
+    (root / "closed").mkdir()
+    (root / "closed" / "secret.md").write_text("not for everybody\n")
+    for name in ("inbox/theirs.csv", "inbox/batch/bees", "notes/secret.md", "closed"):
+        (root / name).chmod(0)
     program = (
         "import pathlib, sys\n"
         "from perdure.flows.backup import backup\n"
-        "print(backup(sys.argv[1], pathlib.Path(sys.argv[2])).left_out)\n"
+        "print(*sorted(backup(sys.argv[1], pathlib.Path(sys.argv[2])).left_out), sep='\\n')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(root), str(tmp_path / "backups")],
@@ -352,7 +384,55 @@ def test_a_file_that_may_not_be_read_is_left_out_and_said(lived: Path, tmp_path:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == "('inbox/theirs.csv',)\n"
+    assert done.stdout.splitlines() == [
+        "closed/", "inbox/batch", "inbox/theirs.csv", "notes/secret.md"
+    ]  # fmt: skip
+    restore(tmp_path / "backups", tmp_path / "made")
+    assert sorted(path.name for path in (tmp_path / "made" / "inbox").iterdir()) == [
+        ".gitkeep", "waiting.csv"
+    ]  # fmt: skip
+
+
+def test_a_folder_of_the_registry_that_cannot_be_read_is_told(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not left out: what is the workspace's own must be in a backup."""
+    scandir, closed = os.scandir, lived / ".perdure" / "artifacts"
+
+    def refused(path: str | Path | int) -> object:
+        if path in (closed, str(closed)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(Fault, match="Permission denied"):
+        backup(str(lived), tmp_path)
+    assert backups.snapshots(tmp_path) == ()
+
+
+def test_a_batch_that_is_taken_out_of_the_inbox_meanwhile_is_left_out(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ingest takes it out file by file, and what is left at that moment is no batch."""
+    root = tmp_path / "weather"
+    shutil.copytree(lived, root, symlinks=True)
+    batch = root / "inbox" / "batch"
+    for name in ("ants", "bees"):
+        (batch / name).mkdir(parents=True)
+        (batch / name / "1.png").write_bytes(name.encode())
+    copied = backups.Copier.file
+
+    def slow(self: backups.Copier, source: Path, *arguments: object) -> bool:
+        done = copied(self, source, *arguments)  # type: ignore[arg-type]  # as they are
+        if source == batch / "ants" / "1.png":
+            shutil.rmtree(batch)
+        return done
+
+    monkeypatch.setattr(backups.Copier, "file", slow)
+    done = backup(str(root), tmp_path / "backups")
+    assert done.left_out == ()  # for it is data by now
+    assert not (Path(done.path) / "inbox" / "batch").exists()
+    restore(Path(done.path), tmp_path / "made")
 
 
 def test_a_clock_that_was_ahead_removes_no_new_backup(lived: Path, tmp_path: Path) -> None:
@@ -381,7 +461,7 @@ def test_two_backups_into_one_place_do_not_meet(lived: Path, tmp_path: Path) -> 
     inside, go_on = threading.Event(), threading.Event()
 
     def slow() -> None:
-        with backups.begun(tmp_path, "other"):
+        with backups.hold(tmp_path), backups.begun(tmp_path, "other"):
             inside.set()
             go_on.wait(60)
             raise Fault("given up")
@@ -398,6 +478,119 @@ def test_two_backups_into_one_place_do_not_meet(lived: Path, tmp_path: Path) -> 
     go_on.set()
     thread.join()
     backup(str(lived), tmp_path)
+
+
+def test_older_backups_are_removed_before_the_next_one_begins(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who begins a backup clears away what he finds half removed, in the middle of it."""
+    prune, tried = backups.prune, []
+
+    def pruned(place: Path, model: str, keep: int) -> tuple[str, ...]:
+        with pytest.raises(LockHeld), backups.hold(place), backups.begun(place, "other"):
+            pass
+        tried.append(keep)
+        return prune(place, model, keep)
+
+    monkeypatch.setattr(backups, "prune", pruned)
+    first = backup(str(lived), tmp_path, keep=1)
+    assert backup(str(lived), tmp_path, keep=1).removed == (Path(first.path).name,)
+    assert tried == [1, 1]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_inbox_outside_of_the_workspace(lived: Path, tmp_path: Path, link: bool) -> None:
+    """Its files come back, and nothing is written to where it is."""
+    root, drop = tmp_path / "weather", tmp_path / "drop"
+    shutil.copytree(lived, root, symlinks=True)
+    shutil.move(root / "inbox", drop)
+    (drop / ".gitkeep").unlink()
+    if link:
+        (root / "inbox").symlink_to(drop)
+        kit.git(root, "rm", "--quiet", "--cached", "inbox/.gitkeep")
+        kit.git(root, "add", "--force", "inbox")
+        kit.git(root, "commit", "--quiet", "-m", "the inbox is elsewhere", "--", "inbox")
+    else:
+        text = (root / "perdure.toml").read_text()
+        text = text.replace("[data]\n", f"[data]\ninbox = {json.dumps(str(drop))}\n")
+        (root / "perdure.toml").write_text(text)
+    (root / "inbox-restored").mkdir()  # the name is taken
+    (root / "inbox-restored" / "own.txt").write_text("mine\n")
+    backup(str(root), tmp_path / "backups")
+    (drop / "waiting.csv").unlink()
+
+    made = tmp_path / "made"
+    [lacks] = restore(tmp_path / "backups", made).lacks
+    assert (str(drop) if not link else "inbox") in lacks
+    assert "perdure ingest inbox-restored-1/*" in lacks
+    assert list(drop.iterdir()) == []
+    assert [path.name for path in (made / "inbox-restored").iterdir()] == ["own.txt"]
+    waited = made / "inbox-restored-1" / "waiting.csv"
+    assert waited.read_text() == kit.table(4)
+    [one] = ingest.ingest.fn(str(made), [str(waited)]).files
+    assert one.experience is not None
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_dvc_remote_that_is_another_folder_of_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool, old: bool
+) -> None:
+    """Also of a backup that was made before backups said where it is."""
+    root = kit.make(tmp_path / "weather")
+    with (root / ".gitignore").open("a") as file:
+        file.write("/store\n")
+    (root / "store").mkdir()
+    data_versions.init(root, str(root / "store"))
+    if absolute:
+        config_file = root / ".dvc" / "config"
+        text = config_file.read_text().replace("url = ../store", f"url = {root / 'store'}")
+        assert str(root / "store") in text
+        config_file.write_text(text)
+    kit.git(root, "commit", "--quiet", "--all", "-m", "a remote of its own")
+    kit.ingest(root, kit.table(2))
+    if old:
+        sealed = backups.sealed
+        monkeypatch.setattr(
+            backups,
+            "sealed",
+            lambda copier, said: sealed(copier, {k: v for k, v in said.items() if k != "store"}),
+        )
+    backup(str(root), tmp_path / "backups")
+    root.rename(tmp_path / "gone")
+    made = tmp_path / "made"
+    done = restore(tmp_path / "backups", made)
+    assert (done.experiences, done.lacks) == (2, ())
+    kit.ingest(made, kit.table(3))  # pushes to the one that it has
+    place = made / (".perdure/dvc-remote" if old else "store") / "files" / "md5"
+    kept = {path.name for path in place.rglob("*") if path.is_file()}
+    cached = {path.name for path in (made / ".dvc" / "cache").rglob("*") if path.is_file()}
+    assert kept == cached
+    assert not root.exists()
+
+
+def test_links_that_are_gone_or_replaced_lead_a_restore_nowhere(
+    lived: Path, tmp_path: Path
+) -> None:
+    root, other = tmp_path / "weather", tmp_path / "other.md"
+    shutil.copytree(lived, root, symlinks=True)
+    other.write_text("not the workspace's\n")
+    for name, target in (("out", other), ("out-new", other), ("in", "schema.toml")):
+        (root / name).symlink_to(target)
+    kit.git(root, "add", "out", "out-new", "in")
+    kit.git(root, "commit", "--quiet", "-m", "links", "--", "out", "out-new", "in")
+    for name in ("out", "out-new", "in"):
+        (root / name).unlink()
+    (root / "out-new").write_text("a file by now\n")
+    backup(str(root), tmp_path / "backups")
+    made = tmp_path / "made"
+    restore(tmp_path / "backups", made)
+    assert not os.path.lexists(made / "out")
+    assert not os.path.lexists(made / "in")
+    assert (made / "out-new").read_text() == "a file by now\n"
+    assert not (made / "out-new").is_symlink()
+    assert (made / "schema.toml").read_text() == (lived / "schema.toml").read_text()
+    assert other.read_text() == "not the workspace's\n"
 
 
 def test_a_place_inside_the_workspace_is_refused(lived: Path) -> None:

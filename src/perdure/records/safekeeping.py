@@ -20,7 +20,7 @@ class BackedUp:
     lacks: tuple[str, ...]
     """What is not in it, and how it is kept safe instead."""
     left_out: tuple[str, ...]
-    """Files that were still being written or cannot be read, links, and other repositories."""
+    """What was still being written or cannot be read, links, pipes, and other repositories."""
     removed: tuple[str, ...]
     """Names of older backups that were removed."""
 

@@ -20,7 +20,7 @@ def backed_up(result: BackedUp) -> None:
     )
     say(_model(result.versions, result.champion))
     for name in result.left_out:
-        say(f"Left out, for it is still being written: {escape(name)}", style="yellow")
+        say(f"Left out: {escape(name)}", style="yellow")
     _lacks(result.lacks)
     for name in result.removed:
         say(f"Removed {escape(name)}", style="dim")

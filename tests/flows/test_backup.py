@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from perdure import config
+from perdure.cli.render import safekeeping as render
 from perdure.errors import Corrupt, Fault, LockHeld, PerdureError, UsageError
 from perdure.flows import ingest, inspect
 from perdure.flows.backup import backup
@@ -655,6 +656,19 @@ def test_a_password_of_the_dvc_remote_is_not_in_a_backup(tmp_path: Path) -> None
     files = [path for path in Path(done.path).rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if b"s3cret" in path.read_bytes()]
+
+
+def test_what_is_left_out_is_named_without_a_wrong_reason(
+    lived: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = lived / "inbox" / "link.csv"
+    link.symlink_to("waiting.csv")
+    try:
+        done = backup(str(lived), tmp_path)
+    finally:
+        link.unlink()
+    render.backed_up(done)
+    assert "Left out: inbox/link.csv\n" in capsys.readouterr().out
 
 
 def test_the_commands(lived: Path, tmp_path: Path) -> None:

@@ -1,24 +1,31 @@
-"""Which GPUs there are, and that no two workers of this machine's user have the same one.
+"""Which GPUs there are, and that no two workers of this machine have the same one.
 
 Asked of `nvidia-smi`, for importing torch would cost a process that lives for months 300 MB and
 a context on every GPU.
+
+Who has a GPU has bound addresses of those Unix sockets that no files stand for ("abstract" in
+unix(7)). The kernel frees them when their holder dies, and a login, a service with a /tmp of its
+own (`PrivateTmp=`) and other users all meet there. No folder is like that, and what is cleared by
+age or at logout (/tmp, /dev/shm, /run/user) does not last for months.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import re
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-from perdure.errors import Fault, LockHeld, UsageError
+from perdure.config.unattended import MOST_PER_GPU
+from perdure.errors import LockHeld, UsageError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LOCKS = "PERDURE_GPU_LOCKS"
-"""Environment variable: another folder for the locks than that of the machine's user."""
+"""Environment variable: a word that makes other locks of it than those of the machine."""
 
 ASK_S = 20.0
 """A driver that has to wake the GPUs first takes some seconds."""
@@ -102,54 +109,43 @@ def hold(gpu: str | None, per_gpu: int = 1) -> Iterator[None]:
     Raises:
         LockHeld: Others have it.
     """
-    if gpu is None:
+    if gpu is None or sys.platform != "linux":  # CUDA is nowhere else
         yield
         return
-    place, name = _folder(), _file_name(present().get(gpu, gpu))
+    shares = _shares(present().get(gpu, gpu))
     with ExitStack() as held:
-        mode = fcntl.LOCK_EX if per_gpu == 1 else fcntl.LOCK_SH
-        if not _lock(held, place / f"{name}.lock", mode):
-            raise _taken(gpu, per_gpu)
-        shares = (place / f"{name}.{number}.lock" for number in range(per_gpu))
-        if not any(_lock(held, share, fcntl.LOCK_EX) for share in shares):
+        if per_gpu == 1:  # alone: all shares
+            taken = all(_bind(held, share) for share in shares)
+        else:
+            taken = any(_bind(held, share) for share in shares[:per_gpu])
+        if not taken:
             raise _taken(gpu, per_gpu)
         yield
 
 
-def _lock(held: ExitStack, path: Path, mode: int) -> bool:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _shares(name: str) -> list[str]:
+    """The addresses that stand for a GPU. `grep perdure-gpu /proc/net/unix` shows who has what."""
+    scope = "/".join(filter(None, ["perdure-gpu", os.environ.get(LOCKS), name]))
+    return [f"\0{scope}/{number}" for number in range(MOST_PER_GPU)]
+
+
+def _bind(held: ExitStack, address: str) -> bool:
+    one = socket.socket(socket.AF_UNIX)
     try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return False
-    held.callback(os.close, file)
+        one.bind(address)
+    except OSError as error:
+        one.close()
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    held.enter_context(one)
     return True
 
 
 def _taken(gpu: str, per_gpu: int) -> LockHeld:
-    how = "has it alone" if per_gpu == 1 else f"share it, or one has it alone (--per-gpu {per_gpu})"
+    how = "has it alone" if per_gpu == 1 else f"share it, {per_gpu} at most, or one has it alone"
     others = "another worker" if per_gpu == 1 else "other workers"
     return LockHeld(
-        f"GPU {gpu} is taken: {others} of this user {how}",
-        hint="perdure worker --pool gpu --gpus OTHERS, or the same --per-gpu for all",
+        f"GPU {gpu} is taken: {others} of this machine {how}",
+        hint="perdure worker --pool gpu --gpus OTHERS, or the same resources.per_gpu for all",
     )
-
-
-def _folder() -> Path:
-    """The same place for every session of a user on a machine, and nobody else's."""
-    if named := os.environ.get(LOCKS):
-        place = Path(named)
-    else:  # not $TMPDIR or $XDG_RUNTIME_DIR, which differ between a login and a service
-        place = Path("/tmp") / f"perdure-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    facts = place.lstat()
-    if not place.is_dir() or place.is_symlink() or facts.st_uid != os.getuid():
-        raise Fault(
-            f"{place} is not a folder of this user's", hint=f"set {LOCKS} to a folder that is"
-        )
-    return place
-
-
-def _file_name(gpu: str) -> str:
-    return "gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", gpu)

@@ -17,6 +17,9 @@ Occasion = Literal["promoted", "refused", "held", "rolled back", "crashed"]
 OCCASIONS: tuple[Occasion, ...] = ("promoted", "refused", "held", "rolled back", "crashed")
 """What a notice may be sent of."""
 
+MOST_PER_GPU = 16
+"""So many shares a GPU has at most."""
+
 
 class RetrainingSchedule(Section):
     """When retraining runs by the clock: one of `cron`, `interval`, `rrule`, or none."""
@@ -89,6 +92,8 @@ class ResourcesConfig(Section):
 
     pool: Literal["cpu", "gpu"] = "cpu"
     """The work pool of retraining and evaluation; everything else runs in `cpu`."""
+    per_gpu: Annotated[int, Field(ge=1, le=MOST_PER_GPU)] = 1
+    """So many workers, those of other models too, may have a GPU at a time."""
     nice: Annotated[int, Field(ge=0, le=19)] = 10
     """Niceness: with 19 it has what nobody else wants."""
     memory: Memory | None = None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from perdure.errors import Fault, LockHeld, UsageError
+from perdure.config.unattended import MOST_PER_GPU
+from perdure.errors import LockHeld, UsageError
 from perdure.flows.service import gpus
 
 LISTED = """\
@@ -49,13 +54,16 @@ def test_none_and_hidden_ones_are_wrong_use() -> None:
         gpus.visible("0,2", {gpus.VISIBLE: "2,3"})
 
 
-@pytest.fixture
-def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(gpus.LOCKS, str(tmp_path / "locks"))
-    return tmp_path / "locks"
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no CUDA here")
 
 
-def test_one_worker_has_a_gpu_alone(locks: Path) -> None:
+@pytest.fixture(autouse=True)
+def locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpus.LOCKS, uuid4().hex)
+
+
+@on_linux
+def test_one_worker_has_a_gpu_alone() -> None:
     with gpus.hold("0"):
         with pytest.raises(LockHeld, match="GPU 0 is taken"), gpus.hold("0"):
             pass
@@ -64,22 +72,57 @@ def test_one_worker_has_a_gpu_alone(locks: Path) -> None:
         with gpus.hold("1"):
             pass
     with gpus.hold("0"):
-        assert locks.is_dir()
+        pass
 
 
-@pytest.mark.usefixtures("locks")
+@on_linux
 def test_some_share_one_and_no_more() -> None:
     with gpus.hold("0", 2), gpus.hold("0", 2):
-        with pytest.raises(LockHeld, match="share it"), gpus.hold("0", 2):
+        with pytest.raises(LockHeld, match="share it, 2 at most"), gpus.hold("0", 2):
             pass
         with pytest.raises(LockHeld), gpus.hold("0"):
             pass
+    with gpus.hold("0", MOST_PER_GPU), pytest.raises(LockHeld), gpus.hold("0"):
+        pass
     with gpus.hold("0"):
         pass
 
 
-def test_a_place_that_is_a_link_is_refused(locks: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    locks.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Fault, match="not a folder of this user"), gpus.hold("0"):
-        pass
+HOLD = """
+import sys
+from perdure.flows.service import gpus
+with gpus.hold(sys.argv[1]):
+    print("has it")
+"""
+
+
+@on_linux
+def test_a_service_with_a_tmp_of_its_own_and_a_login_do_not_both_have_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `PrivateTmp=yes` gives it, and without what a login has in its environment."""
+    monkeypatch.delenv(gpus.LOCKS)
+    gpu = f"GPU-{uuid4()}"
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mounts = "mount -t tmpfs tmpfs /tmp && "
+    if any(Path(one).is_relative_to("/tmp") for one in (__file__, sys.executable)):
+        pytest.skip("Perdure itself lies in /tmp")
+    try:
+        if subprocess.run([*own, f"{mounts} true"], capture_output=True, check=False).returncode:
+            pytest.skip("this machine lets no user have a file system of his own")
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "TMP"))}
+    environment |= {"HOME": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    program = [*own, f'{mounts} exec "$@"', "sh", sys.executable, "-P", "-c", HOLD, gpu]
+
+    def service() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            program, env=environment, capture_output=True, text=True, check=False, cwd="/"
+        )
+
+    with gpus.hold(gpu):
+        refused = service()
+    assert refused.returncode != 0
+    assert "is taken" in refused.stderr
+    assert service().stdout == "has it\n"

@@ -8,12 +8,18 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from perdure.config import Workspace
+from perdure.errors import PerdureError
+from perdure.flows.service import api
 from perdure.flows.service.names import Pool
 
 DESCRIPTIONS: dict[Pool, str] = {
     "cpu": "Machines without an accelerator: `perdure worker --pool cpu`.",
     "gpu": "One worker for each GPU: `perdure worker --pool gpu`.",
 }
+
+TYPE = "process"
+"""Of the pools that our workers take runs from."""
 
 
 def template() -> dict[str, Any]:
@@ -35,10 +41,22 @@ def ensure(client: SyncPrefectClient, pool: Pool) -> None:
             client.create_work_pool(
                 WorkPoolCreate(
                     name=pool,
-                    type="process",
+                    type=TYPE,
                     description=DESCRIPTIONS[pool],
                     base_job_template=template(),
                 )
             )
         except ObjectAlreadyExists:  # somebody else, meanwhile
             return
+
+
+def of_others(ws: Workspace, pool: Pool) -> str | None:
+    """Why no worker of ours may take a pool's runs; None: it may, or Prefect does not answer."""
+    try:
+        with api.client(ws, retries=0) as client:
+            kind = client.read_work_pool(pool).type
+    except (PerdureError, ObjectNotFound):  # the worker asks on, and makes one that is missing
+        return None
+    if kind == TYPE:
+        return None
+    return f"the work pool {pool} is of type {kind}, and its runs are for a worker of that type"

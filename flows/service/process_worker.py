@@ -130,7 +130,7 @@ class Worker(ProcessWorker, abc.ABC):
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take what is due; nothing, while Prefect does not answer."""
-        if self.leaving:
+        if self.leaving or self._is_of_others():
             return []
         try:
             found = await super().get_and_submit_flow_runs()
@@ -148,6 +148,10 @@ class Worker(ProcessWorker, abc.ABC):
             await super().sync_with_backend()
         except httpx.HTTPError as error:
             self._say_away(error)
+
+    def _is_of_others(self) -> bool:
+        """Whether the pool was made anew since, of another type: Prefect's own worker goes on."""
+        return self._work_pool is not None and self._work_pool.type != self.type
 
     def _say_away(self, error: Exception) -> None:
         if not self._away:

@@ -2,7 +2,8 @@
 
 The program `python -P -m perdure.flows.service.worker --pool POOL`, in an environment that
 names the workspace (`PERDURE_WORKSPACE`) and Prefect's API, works until its standard input
-ends or it gets SIGTERM, and then takes its flow runs with it, in 5 s at most.
+ends or it gets SIGTERM, and then takes its flow runs with it, in 5 s at most. Where others have
+its GPU, or the pool is for another kind of worker, it waits.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import psutil
 
-from perdure import parent
+from perdure import parent, waiting
 from perdure.config import Workspace, read
+from perdure.errors import LockHeld
 from perdure.flows.service import gpus, job, names, warm
 from perdure.flows.service.names import Pool
 from perdure.flows.workspace import WORKSPACE, root_of
@@ -68,6 +70,9 @@ TELL_S = 1.0
 STOP_S = 1.0
 """How long Prefect's worker may take after that to say that it is gone."""
 
+LOOK_S = 15.0
+"""How often it is looked whether what a worker lacks is there by now."""
+
 
 def environment(
     ws: Workspace, inherited: Mapping[str, str], gpu: str | None = None
@@ -103,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="perdure.flows.service.worker")
     parser.add_argument("--pool", choices=get_args(Pool), required=True)
     parser.add_argument("--gpu")
-    parser.add_argument("--per-gpu", type=int, default=1)
+    parser.add_argument("--per-gpu", type=int)
     given = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -112,31 +117,43 @@ def main(arguments: list[str] | None = None) -> None:
     if given.pool == "gpu" and given.gpu is None:
         from perdure.flows.service import workers
 
-        workers.run(ws, "gpu", None, given.per_gpu, with_stdin=True)
+        workers.run(ws, "gpu", None, given.per_gpu, of_up=True)
         return
     os.environ.update(environment(ws, os.environ, given.gpu))  # before Prefect reads it
     with suppress(PermissionError):  # it leads its group already
         os.setsid()  # its flow runs are told apart from everybody else's processes
     os.environ[job.WORKER] = str(os.getpid())
     name = f"{names.slug(ws.config.model.name)} {given.pool} {socket.gethostname()} {os.getpid()}"
-    with gpus.hold(given.gpu, given.per_gpu):
+    parent.end_with()
+    with ExitStack() as held:
+        waiting.until_none(lambda: _lacks(ws, given.pool), LOOK_S)
+        waiting.until_none(lambda: _lacks_gpu(held, given.gpu, given.per_gpu or 1), LOOK_S)
         asyncio.run(_until_ended(ws, given.pool, name))
     warm.leave(0)
 
 
+def _lacks(ws: Workspace, pool: Pool) -> str | None:
+    from perdure.flows.service import pools  # Prefect, now that all is set
+
+    return pools.of_others(ws, pool)
+
+
+def _lacks_gpu(held: ExitStack, gpu: str | None, per_gpu: int) -> str | None:
+    """Why there is no GPU for this worker; None: it is held from now on."""
+    try:
+        held.enter_context(gpus.hold(gpu, per_gpu))
+    except LockHeld as error:
+        return f"{error.message} → {error.hint}"
+    return None
+
+
 async def _until_ended(ws: Workspace, pool: Pool, name: str) -> None:
-    from perdure.flows.service.process_worker import Worker  # Prefect, now that all is set
+    from perdure.flows.service.process_worker import Worker
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-
-    def leave() -> None:
-        with suppress(RuntimeError):  # it is ending already
-            loop.call_soon_threadsafe(ended.set)
-
-    parent.end_with(leave)
     worker = Worker(
         work_pool_name=pool,
         work_queues=[names.queue(ws.config.model.name)],

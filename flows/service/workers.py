@@ -11,8 +11,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from perdure import parent
+from perdure import parent, waiting
 from perdure.config import Workspace
+from perdure.config.unattended import MOST_PER_GPU
 from perdure.errors import UsageError
 from perdure.flows.service import gpus, worker
 from perdure.flows.service.names import Pool
@@ -32,6 +33,9 @@ LONGEST_PAUSE_S = 60.0
 LIVED_S = 60.0
 """A worker that lived so long is started again at once."""
 
+LOOK_FOR_GPUS_S = 60.0
+"""How often a machine without a GPU is looked at: a driver may be loaded late."""
+
 
 @dataclass
 class Kept:
@@ -50,18 +54,24 @@ class Kept:
         now = time.monotonic()
         if self.process is not None and (code := self.process.poll()) is not None:
             self.process = None
-            self.pause_s = (
-                1.0 if now - self.started > LIVED_S else min(2 * self.pause_s, LONGEST_PAUSE_S)
-            )
-            self.start_at = now + self.pause_s
-            logger.warning(
-                "%s ended with %d; started again in %g s.", self.label, code, self.pause_s
-            )
+            self._pause(now, f"ended with {code}")
         if self.process is None and now >= self.start_at:
             self.started = now
-            self.process = subprocess.Popen(
-                self.command, env=self.environment, stdin=subprocess.PIPE, start_new_session=True
-            )
+            try:
+                self.process = subprocess.Popen(
+                    self.command,
+                    env=self.environment,
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:  # no memory, no process number, for now
+                self._pause(now, f"cannot be started: {error}")
+
+    def _pause(self, now: float, why: str) -> None:
+        lived = now - self.started > LIVED_S
+        self.pause_s = 1.0 if lived else min(2 * self.pause_s, LONGEST_PAUSE_S)
+        self.start_at = now + self.pause_s
+        logger.warning("%s %s; started again in %g s.", self.label, why, self.pause_s)
 
     def end(self) -> None:
         """Ask it to end."""
@@ -82,25 +92,28 @@ class Kept:
             self.process.stdin.close()
 
 
-def work(workspace: str, pool: Pool, chosen: str | None, per_gpu: int) -> None:
+def work(workspace: str, pool: Pool, chosen: str | None, per_gpu: int | None) -> None:
     """`perdure worker`: keep this machine's workers going until Ctrl-C.
 
     Raises:
-        UsageError: No GPU is visible; there is no Prefect server; or `--gpus` without `gpu`.
+        UsageError: No GPU is visible; there is no Prefect server; or options that do not fit.
     """
-    if pool == "cpu" and (chosen is not None or per_gpu != 1):
+    if pool == "cpu" and (chosen is not None or per_gpu is not None):
         raise UsageError("--gpus and --per-gpu belong to the pool gpu", hint="--pool gpu")
+    if per_gpu is not None and per_gpu > MOST_PER_GPU:
+        raise UsageError(f"--per-gpu {per_gpu}: a GPU has {MOST_PER_GPU} shares at most")
     run(open_workspace(workspace), pool, chosen, per_gpu)
 
 
-def plan(ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int) -> list[Kept]:
+def plan(ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int | None) -> list[Kept]:
     """The workers to keep.
 
     Args:
         ws: Their workspace.
         pool: Where they take flow runs from.
         chosen: The GPUs, separated by commas; None: all that are visible.
-        per_gpu: Workers on each GPU.
+        per_gpu: Workers on each GPU, which share it with nobody else; None: one, which shares it
+            with those of other workspaces as `resources.per_gpu` says.
 
     Raises:
         UsageError: A GPU is needed, and none is visible; or there is no Prefect server.
@@ -112,19 +125,20 @@ def plan(ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int) -> list[Ke
         inherited["PREFECT_API_URL"] = api.address(ws)
     if pool == "cpu":
         return [Kept(worker.command("cpu"), worker.environment(ws, inherited), "The worker")]
+    shares = per_gpu or ws.config.resources.per_gpu
     return [
         Kept(
-            worker.command("gpu", gpu, per_gpu),
+            worker.command("gpu", gpu, shares),
             worker.environment(ws, inherited, gpu),
             f"The worker on GPU {gpu}",
         )
         for gpu in gpus.visible(chosen, os.environ)
-        for _ in range(per_gpu)
+        for _ in range(per_gpu or 1)
     ]
 
 
 def run(
-    ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int, *, with_stdin: bool = False
+    ws: Workspace, pool: Pool, chosen: str | None, per_gpu: int | None, *, of_up: bool = False
 ) -> None:
     """Keep the workers going until SIGTERM or SIGINT.
 
@@ -132,21 +146,33 @@ def run(
         ws: Their workspace.
         pool: Where they take flow runs from.
         chosen: The GPUs, separated by commas; None: all that are visible.
-        per_gpu: Workers on each GPU.
-        with_stdin: End too when standard input ends.
+        per_gpu: Workers on each GPU; see `plan`.
+        of_up: As a part of `perdure up`: wait where this machine has no GPU, and end too when
+            standard input ends.
 
     Raises:
         UsageError: A GPU is needed, and none is visible.
     """
-    kept = plan(ws, pool, chosen, per_gpu)
+    kept: list[Kept] = []
     ended = threading.Event()
+
+    def lacks() -> str | None:
+        try:
+            kept[:] = plan(ws, pool, chosen, per_gpu)
+        except UsageError as error:
+            if not of_up:
+                raise
+            return f"{error.message}, and runs of the pool {pool} are for a worker elsewhere"
+        return None
+
     before = {
         number: signal.signal(number, lambda *_: ended.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
-    if with_stdin:
+    if of_up:
         parent.end_with()
     try:
+        waiting.until_none(lacks, LOOK_FOR_GPUS_S, ended.wait)
         while not ended.is_set():
             for one in kept:
                 one.tend()

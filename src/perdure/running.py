@@ -37,6 +37,8 @@ class Part:
     restarts: int
     """How often it was started again after it had died."""
     log: str
+    waits: str | None = None
+    """What it lacks to do its work, though it runs."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from perdure import waiting
 from perdure.up import kin, ports
 from tests.up import programs
 from tests.up.conftest import Up, eventually
@@ -58,6 +59,39 @@ def test_a_part_that_is_killed_is_started_again_with_another_process(up: Up) -> 
 
     eventually(another)
     assert "was killed by signal 9" in up.log("one")
+
+
+def test_a_part_that_waits_for_what_this_machine_lacks_ends_nothing_and_is_shown(up: Up) -> None:
+    lacks = f"""
+import pathlib, time
+print("{waiting.WAITS}GPU 0 is taken", flush=True)
+print("{waiting.WAITS}no room", flush=True)
+for name in ("one", "both"):
+    while not pathlib.Path(name).exists(): time.sleep(0.05)
+    print("{waiting.OVER}" + ("no room" if name == "one" else "GPU 0 is taken"), flush=True)
+"""
+    up.start(
+        {"name": "calm", "command": programs.obedient()},
+        {
+            "name": "worker-gpu",
+            "command": programs.command(lacks, programs.SLEEP),
+            "says": "started!",
+        },
+    )
+
+    def waits() -> str | None:
+        now = up.now()
+        assert now is not None
+        return {one.name: one.waits for one in now.parts}["worker-gpu"]
+
+    up.ready()
+    eventually(lambda: waits() == "GPU 0 is taken; no room")
+    (up.root / "one").touch()
+    eventually(lambda: waits() == "GPU 0 is taken")
+    (up.root / "both").touch()
+    eventually(lambda: waits() is None)
+    up.signal(signal.SIGTERM)
+    assert "worker-gpu waits: GPU 0 is taken; no room" in up.said()
 
 
 @pytest.mark.parametrize("session", [True, False])

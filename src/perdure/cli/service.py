@@ -93,8 +93,14 @@ def worker(
         ),
     ] = None,
     per_gpu: Annotated[
-        int, typer.Option("--per-gpu", metavar="N", min=1, help="Workers that share one GPU.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--per-gpu",
+            metavar="N",
+            min=1,
+            help="Workers on each GPU; by default one, beside others as resources.per_gpu says.",
+        ),
+    ] = None,
     workspace: Where = None,
 ) -> None:
     """Take this model's flow runs from a work pool, one worker for each GPU, until Ctrl-C."""

@@ -85,7 +85,15 @@ class Keeping:
     def record(self) -> running.Part:
         """As it is shown."""
         path = str(self.log.path)
-        return running.Part(self.part.name, self.state, self.pid, self.restarts, path)
+        return running.Part(self.part.name, self.state, self.pid, self.restarts, path, self._waits)
+
+    @property
+    def _waits(self) -> str | None:
+        """What its process lacks; None: nothing, or there is no process."""
+        process = self._process
+        if process is None or process.ended.is_set():
+            return None
+        return "; ".join(process.waits) or None
 
     def start(self, first: list[Keeping]) -> None:
         """Begin to keep it, once the parts that come first have been ready."""
@@ -163,9 +171,19 @@ class Keeping:
                 return None
             command = self.part.command
             self._process = Process(
-                command, self._environment, self._root, self.log, self.part.says
+                command,
+                self._environment,
+                self._root,
+                self.log,
+                self.part.says,
+                on_wait=self._tell_waits,
             )
             return self._process
+
+    def _tell_waits(self) -> None:
+        if (why := self._waits) is not None:
+            logger.warning("%s waits: %s", self.part.name, why)
+        self._changed()
 
     def _becomes_ready(self, process: Process) -> bool:
         """Wait until it is ready; False: it ended, or is taking too long and was killed."""

@@ -30,7 +30,7 @@ class Part:
     address: str | None = None
     """Asked until it answers: then the part is ready."""
     says: str | None = None
-    """Text of the line by which it says that it is ready."""
+    """Text of the line by which it says that it is ready; or it says why not (`waiting`)."""
     once: bool = False
     """A task: it is ready when it has ended well, and is not started again."""
     grace_s: float = 2.5

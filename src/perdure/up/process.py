@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from perdure import waiting
 from perdure.up.logs import Log
 
 
@@ -26,6 +27,7 @@ class Process:
         log: Where its output goes.
         says: Text of the line by which it says that it is ready, if it says so.
         on_end: Called when it has ended.
+        on_wait: Called when what it waits for is something else.
 
     Raises:
         OSError: It cannot be started.
@@ -39,12 +41,16 @@ class Process:
         log: Log,
         says: str | None = None,
         on_end: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
         self._says = says
         self._on_end = on_end
+        self._on_wait = on_wait
         self.said = threading.Event()
-        """It has said that it is ready."""
+        """It has said that it is ready, or that it cannot be yet for want of something."""
+        self.waits: tuple[str, ...] = ()
+        """What it lacks, in its own words."""
         self.ended = threading.Event()
         self._process = subprocess.Popen(
             command,
@@ -91,9 +97,15 @@ class Process:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             while data := os.read(pipe.fileno(), 65536):
-                lines = self._log.write(data)
-                if self._says is not None and any(self._says in line for line in lines):
-                    self.said.set()
+                for line in self._log.write(data):
+                    self._hear(line)
+
+    def _hear(self, line: str) -> None:
+        before, self.waits = self.waits, waiting.heard(line, self.waits)
+        if self.waits or (self._says is not None and self._says in line):
+            self.said.set()
+        if self.waits != before:
+            self._on_wait()
 
 
 def how(code: int | None) -> str:

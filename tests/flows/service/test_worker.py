@@ -15,17 +15,19 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from prefect._internal import observers
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Scheduled
 from prefect.utilities import services
 
 from perdure.config import Workspace
-from perdure.flows.service import gpus, names, pools, process_worker, worker
+from perdure.errors import UsageError
+from perdure.flows.service import gpus, names, pools, process_worker, workers
 from perdure.flows.service.deployments import deploy
 from tests.flows.service.conftest import MakeWorkspace, Server, end, until
 
@@ -51,7 +53,7 @@ def working(
                 **inherited,
                 "PREFECT_API_URL": server.api,
                 "PERDURE_WORKSPACE": str(ws.root),
-                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
                 **environment,
             },
         )
@@ -213,7 +215,7 @@ def test_a_crash_of_our_flows_does_not_make_the_worker_import_them(
     runs = [start(configured, one).id for one in (ours, probe(configured, ws))]
     program = """
 import asyncio, sys
-from uuid import UUID
+from uuid import UUID, uuid4
 import perdure.flows.service.process_worker
 from prefect.client.orchestration import get_client
 from prefect.workers.process import load_flow_from_flow_run
@@ -232,7 +234,7 @@ print("perdure.flows.retrain" in sys.modules)
         env={
             **os.environ,
             "PREFECT_API_URL": configured.api,
-            "PYTHONPATH": str(Path(__file__).parents[3]),
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         },
         capture_output=True,
         text=True,
@@ -336,27 +338,84 @@ def test_a_run_can_be_cancelled_after_prefect_was_away() -> None:
 
 
 def test_each_worker_has_a_gpu_of_its_own(
-    configured: Server, make_workspace: MakeWorkspace, tmp_path: Path
+    configured: Server, make_workspace: MakeWorkspace
 ) -> None:
     ws = make_workspace("gpus", '[resources]\npool = "gpu"')
     deployed = probe(configured, ws, "gpu")
-    where = {gpus.LOCKS: str(tmp_path / "locks"), gpus.VISIBLE: "GPU-1a,MIG-2b"}
+    where = {gpus.LOCKS: uuid4().hex, gpus.VISIBLE: "GPU-1a,MIG-2b"}
     with working(configured, ws, "--pool", "gpu", **where) as process:
         for number in range(2):
             start(configured, deployed, say=f"run{number}", sleep=600)
         told = [said(ws, f"run{number}") for number in range(2)]
         seen = sorted(one["environment"][gpus.VISIBLE] for one in told)
         assert seen == ["GPU-1a", "MIG-2b"]
-        other = subprocess.run(
-            worker.command("gpu", "GPU-1a"),
-            env={**os.environ, **where, "PERDURE_WORKSPACE": str(ws.root)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert other.returncode != 0
-        assert "GPU GPU-1a is taken" in other.stderr
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
         assert all(gone(one["pid"]) for one in told)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no CUDA here")
+def test_a_gpu_that_others_have_is_waited_for(
+    configured: Server, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = make_workspace("patiently", '[resources]\npool = "gpu"')
+    run = start(configured, probe(configured, ws, "gpu"), say="late")
+    scope, log = uuid4().hex, ws.root / "log"
+    monkeypatch.setenv(gpus.LOCKS, scope)
+    where = {gpus.LOCKS: scope, gpus.VISIBLE: "GPU-1a"}
+    others = gpus.hold("GPU-1a", 2)
+    with others, working(configured, ws, "--pool", "gpu", **where) as process:
+        until(lambda: "Waiting here: GPU GPU-1a is taken" in log.read_text())
+        assert " started!" not in log.read_text()
+        assert process.poll() is None
+        others.__exit__(None, None, None)
+        until(ended(configured, run))  # and nobody had to start the worker again
+    assert "No longer waiting: GPU GPU-1a is taken" in log.read_text()
+    assert "started again" not in log.read_text()
+
+
+def test_a_machine_without_gpus_waits_where_perdure_up_runs_and_is_wrong_use_by_hand(
+    configured: Server, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = make_workspace("none", '[resources]\npool = "gpu"')
+    log = ws.root / "log"
+    with working(configured, ws, "--pool", "gpu", **{gpus.VISIBLE: ""}) as process:
+        until(lambda: "Waiting here: no GPU is visible on this machine" in log.read_text())
+        assert "for a worker elsewhere" in log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    monkeypatch.setenv(gpus.VISIBLE, "")
+    with pytest.raises(UsageError, match="no GPU"):
+        workers.work(str(ws.root), "gpu", None, None)
+
+
+def test_runs_of_a_pool_of_another_type_are_left_to_its_own_workers(
+    tmp_path: Path, make_workspace: MakeWorkspace
+) -> None:
+    own = Server(tmp_path)
+    own.start()
+    try:
+        ws, log = make_workspace("containers"), tmp_path / "containers" / "log"
+        with own.client() as client:
+            client.create_work_pool(WorkPoolCreate(name="cpu", type="docker"))
+        run = start(own, probe(own, ws), say="stolen")
+        with working(own, ws, "--pool", "cpu") as process:
+            until(lambda: "Waiting here: the work pool cpu is of type docker" in log.read_text())
+            assert process.poll() is None
+        with own.client() as client:
+            assert client.read_workers_for_work_pool("cpu") == []
+            client.delete_work_pool("cpu")
+        # And where it is made anew, of another type, while a worker takes runs from it.
+        often = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "1"}
+        with working(own, ws, "--pool", "cpu", **often):
+            until(lambda: " started!" in log.read_text())
+            with own.client() as client:
+                client.delete_work_pool("cpu")
+                client.create_work_pool(WorkPoolCreate(name="cpu", type="docker"))
+            until(lambda: "Worker type mismatch!" in log.read_text())
+            run = start(own, probe(own, ws), say="stolen")
+            time.sleep(4)  # it looks every second
+        assert not (ws.root / "stolen").exists()
+        assert read(own, run).state_type == StateType.SCHEDULED
+    finally:
+        own.stop()

@@ -36,6 +36,9 @@ def parts(now: Running) -> None:
     for part in now.parts:
         shown.add_row(part.name, part.state, str(part.pid or "–"), str(part.restarts))
     out.print(shown)
+    for part in now.parts:
+        if part.waits:
+            out.print(f"  [yellow]{part.name}[/] waits: {escape(part.waits)}", soft_wrap=True)
 
 
 def ended(now: Running | None) -> None:

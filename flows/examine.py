@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -53,7 +52,7 @@ def examine(workspace: str) -> list[Check]:
         _try("remote", lambda: _remote(ws)),
         _try("git remote", lambda: _git_remote(ws)),
         _try("mlflow", lambda: _mlflow(ws)),
-        _try("prefect", lambda: _prefect(ws.root)),
+        _try("prefect", lambda: _prefect(ws)),
         *([_try("notices", lambda: _notices(ws))] if ws.config.notify else []),
         _try("device", lambda: _device(ws.config.training.device)),
     ]
@@ -167,10 +166,10 @@ def _shown(ws: Workspace) -> str:
     return without_secrets(ws.tracking_uri)
 
 
-def _prefect(root: Path | None) -> Check:
+def _prefect(ws: Workspace | None) -> Check:
     from perdure.flows import prefect_server
 
-    url = prefect_server.configured(root)
+    url = prefect_server.configured(None if ws is None else ws.root)
     if url is None:
         return Check(
             "prefect",
@@ -181,6 +180,13 @@ def _prefect(root: Path | None) -> Check:
     if problem is not None:
         hint = "prefect server start, or unset PREFECT_API_URL"
         return Check("prefect", False, f"{shown}: {problem}", hint)
+    if ws is not None:
+        from perdure.flows.service import api, pools
+
+        with api.client(ws, retries=0) as client:
+            lacking = pools.without_worker(client, ws.config.model.name)
+        if lacking is not None:
+            return Check("prefect", False, f"{shown} answers, but {lacking[0]}", lacking[1])
     return Check("prefect", True, f"{shown} answers")
 
 

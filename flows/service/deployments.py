@@ -6,6 +6,7 @@ every change of a deployment makes Prefect drop the runs that it has scheduled.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -15,12 +16,15 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.utilities.urls import url_for
 
+from perdure import running
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.flows.service import api, automations, notices, pools
 from perdure.flows.service.specs import GRACE_S, Spec, Timetable, in_words, specs
 from perdure.flows.workspace import open_workspace
 from perdure.records import Applied, Deployed, DeployedFlow
+
+logger = logging.getLogger("perdure")
 
 SLUG = "perdure"
 """Names our schedule among those that people add in Prefect's page, which stay."""
@@ -42,12 +46,17 @@ def deploy(ws: Workspace) -> Deployed:
         ConfigError: `[schedule]` is none that Prefect knows, or a notice has no address.
         Unreachable: The server does not answer.
     """
-    notices.check(ws)
+    now = running.read(ws.state)
+    # Then this is a part of it: in its environment, and before its workers.
+    of_up = now is not None and now.state == "starting"
+    notices.check(ws, elsewhere=not of_up)
     wanted = specs(ws)
     with api.client(ws) as client:
         for pool in dict.fromkeys(("cpu", *(one.pool for one in wanted))):
             pools.ensure(client, pool)
         flows = tuple(_apply(client, one) for one in wanted)
+        if not of_up and (lacking := pools.without_worker(client, ws.config.model.name)):
+            logger.warning("%s\n  → %s", *lacking)
         api_url = without_secrets(str(client.api_url))
         return Deployed(api_url, flows, automations.apply(client, ws))
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkQueueStatus
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from perdure.config import Workspace
 from perdure.errors import PerdureError
-from perdure.flows.service import api
-from perdure.flows.service.names import Pool
+from perdure.flows.service import api, names
+from perdure.flows.service.names import Name, Pool
 
 DESCRIPTIONS: dict[Pool, str] = {
     "cpu": "Machines without an accelerator: `perdure worker --pool cpu`.",
@@ -20,6 +21,9 @@ DESCRIPTIONS: dict[Pool, str] = {
 
 TYPE = "process"
 """Of the pools that our workers take runs from."""
+
+FLOWS: tuple[Name, ...] = ("retrain", "ingest")
+"""One for each pool that a workspace's deployments may have."""
 
 
 def template() -> dict[str, Any]:
@@ -60,3 +64,26 @@ def of_others(ws: Workspace, pool: Pool) -> str | None:
     if kind == TYPE:
         return None
     return f"the work pool {pool} is of type {kind}, and its runs are for a worker of that type"
+
+
+def without_worker(client: SyncPrefectClient, model: str) -> tuple[str, str] | None:
+    """What waits because no worker asks for it, and what mends that; None: nothing does.
+
+    Prefect notices a worker that is gone after a minute. What is not deployed waits for nobody.
+    """
+    for name in FLOWS:
+        try:
+            found = client.read_deployment_by_name(names.full(name, model))
+            pool = client.read_work_pool(found.work_pool_name or "")
+            queue = client.read_work_queue_by_name(found.work_queue_name or "", pool.name)
+        except ObjectNotFound:
+            continue
+        if pool.is_push_pool or pool.is_managed_pool or queue.status != WorkQueueStatus.NOT_READY:
+            continue
+        ours = pool.type == TYPE
+        start = "perdure worker" if ours else "prefect worker start"
+        return (
+            f"no worker takes runs from the work pool {pool.name}, so those of {name} wait",
+            f"{start} --pool {pool.name}" + (", or perdure up anew" if ours else ""),
+        )
+    return None

@@ -68,6 +68,13 @@ class Receiver:
         """Of notices of one change, the first that it wants; None: none of them."""
         return next((notice for notice in candidates if notice.occasion in self.on), None)
 
+    @property
+    def unset(self) -> str | None:
+        """The environment variable that its address is read from, if that is not set."""
+        url = self.config.url or ""
+        name = url.removeprefix("env:")
+        return name if url.startswith("env:") and not os.environ.get(name) else None
+
     def faults(self) -> list[str]:
         """What is wrong with its address, each with its key; nothing is sent."""
         if self.config.block is not None:
@@ -134,13 +141,10 @@ class Receiver:
         Raises:
             Fault: There is no such variable.
         """
-        url = self.config.url or ""
-        if not url.startswith("env:"):
-            return url
-        name = url.removeprefix("env:")
-        if not (found := os.environ.get(name)):
+        if (name := self.unset) is not None:
             raise Fault(f"the environment variable {name} is not set")
-        return found
+        url = self.config.url or ""
+        return os.environ[url.removeprefix("env:")] if url.startswith("env:") else url
 
     def _told(self, error: Exception) -> str:
         """What went wrong, without the address."""

@@ -108,11 +108,12 @@ def test_the_doctor(ws: Workspace) -> None:
     with guarded(healthy=False) as url:
         assert "401" in str(prefect_server.problem(url))
         assert SECRET not in str(prefect_server.problem(url))
-        found = examine._prefect(ws.root)
+        found = examine._prefect(ws)
         assert (found.ok, SECRET in repr(found)) == (False, False)
-    with guarded(healthy=True):
-        found = examine._prefect(ws.root)
-        assert (found.ok, SECRET in repr(found)) == (True, False)
+    with guarded(healthy=True):  # and nothing else is answered
+        found = examine._try("prefect", lambda: examine._prefect(ws))
+        assert (found.ok, SECRET in repr(found)) == (False, False)
+        assert "401" in found.detail
 
 
 def test_deploy(ws: Workspace) -> None:

@@ -10,24 +10,26 @@ from contextlib import closing
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkQueueStatus
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import temporary_settings
 from prefect.states import Scheduled
 
-from perdure import config
+from perdure import config, running
 from perdure.config import Workspace
 from perdure.errors import ConfigError, UsageError
+from perdure.flows.examine import examine
 from perdure.flows.service import names
 from perdure.flows.service.deployments import deploy
 from perdure.flows.service.process_worker import overtaken
 from perdure.flows.service.specs import FORMS, specs
 from perdure.records import Deployed
-from tests.flows.service.conftest import MakeWorkspace, Server
+from perdure.running import Running
+from tests.flows.service.conftest import MakeWorkspace, Server, until
 
 
 def test_a_password_in_the_address_is_not_shown(
@@ -209,6 +211,71 @@ def test_a_schedule_that_prefect_does_not_know_is_a_wrong_configuration(
         specs(make_workspace("wrong", '[schedule]\ncron = "every monday"'))
     with pytest.raises(ConfigError, match=r"schedule\.rrule = 'FREQ=NEVER'"):
         specs(make_workspace("wrong", '[schedule]\nrrule = "FREQ=NEVER"'))
+
+
+def as_up(ws: Workspace, state: Literal["starting", "ready"]) -> None:
+    """Let it stand that `perdure up` runs, for whoever holds its lock."""
+    now = Running(1, "here", "2026-01-01T00:00:00+00:00", state, "http://x/api", None, "x", ())
+    running.write(ws.state, now)
+
+
+def test_a_secret_that_only_perdure_up_has_is_no_fault_of_a_deploy_by_hand(
+    configured: Server,
+    make_workspace: MakeWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    ws = make_workspace("secret", '[[notify]]\nkind = "webhook"\nurl = "env:NOT_SET"')
+    assert _changes(deploy(ws)) == {"created"}
+    assert "the environment variable NOT_SET is not set here" in caplog.text
+    with running.hold(ws.state):
+        as_up(ws, "ready")  # a service: what it has in its environment is not here
+        deploy(ws)
+        as_up(ws, "starting")  # as its part
+        with pytest.raises(ConfigError, match="NOT_SET"):
+            deploy(ws)
+
+
+def test_it_says_if_nobody_takes_the_runs(
+    configured: Server, make_workspace: MakeWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after another `resources.pool`, for which the `perdure up` that runs has no worker."""
+    ws = make_workspace("nobody")
+    deploy(ws)
+    assert "from the work pool cpu, so those of retrain wait" in caplog.text
+    _ask(configured, "cpu", "nobody")
+    caplog.clear()
+    deploy(ws)
+    assert "no worker" not in caplog.text
+
+    ws = make_workspace("nobody", '[resources]\npool = "gpu"')
+    deploy(ws)
+    assert "from the work pool gpu, so those of retrain wait" in caplog.text
+    assert "perdure worker --pool gpu" in caplog.text
+    caplog.clear()
+    with running.hold(ws.state):
+        as_up(ws, "starting")  # whose workers are on their way
+        deploy(ws)
+    assert "no worker" not in caplog.text
+
+    [check] = [one for one in examine(str(ws.root)) if one.name == "prefect"]
+    assert not check.ok
+    assert "no worker takes runs from the work pool gpu" in check.detail
+    _ask(configured, "gpu", "nobody")
+    [check] = [one for one in examine(str(ws.root)) if one.name == "prefect"]
+    assert check.ok
+
+
+def _ask(server: Server, pool: str, queue: str) -> None:
+    """Ask for runs, as a worker does, and wait until the server has seen it."""
+    with server.client() as client:
+        client.get_scheduled_flow_runs_for_work_pool(pool, work_queue_names=[queue])
+
+        def seen() -> bool:
+            return client.read_work_queue_by_name(queue, pool).status == WorkQueueStatus.READY
+
+        until(seen)
 
 
 def test_without_a_server_it_says_what_to_do(make_workspace: MakeWorkspace) -> None:

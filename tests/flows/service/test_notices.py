@@ -175,7 +175,7 @@ def test_one_that_is_down_does_not_keep_it_from_others_and_its_address_stays_sec
 
 
 def test_wrong_addresses_are_told_with_their_keys_before_anything_is_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     ws = workspace(
@@ -197,6 +197,11 @@ def test_wrong_addresses_are_told_with_their_keys_before_anything_is_sent(
     ]
     assert "NOT_SET" in faults[0]
     assert "s3cret" not in str(caught.value)
+    # Set where they are sent, perhaps; what else is wrong is so everywhere.
+    with pytest.raises(ConfigError) as caught:
+        notices.check(ws, elsewhere=True)
+    assert caught.value.faults == faults[1:]
+    assert "NOT_SET is not set here; perdure up needs it" in caplog.text
     for receiver in notices.receivers(ws)[:3]:
         with pytest.raises(Exception, match="notify"):
             receiver.send(REFUSED)

@@ -1,4 +1,4 @@
-"""Servers away, a full disk, a clock that jumps: short here, an hour by `make soak`."""
+"""Servers away, a full disk, a clock that jumps: 20 s here, a minute each by `make soak`."""
 
 from __future__ import annotations
 

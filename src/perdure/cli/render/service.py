@@ -16,6 +16,7 @@ def running(now: Running) -> None:
     """What runs, and where it answers."""
     out.print(f"{GOOD} Everything runs, as process [bold]{now.pid}[/].")
     addresses(now)
+    waits(now)
     out.print(
         "  Next: put files into the inbox; [bold]perdure status[/] shows what becomes of them"
     )
@@ -36,6 +37,11 @@ def parts(now: Running) -> None:
     for part in now.parts:
         shown.add_row(part.name, part.state, str(part.pid or "–"), str(part.restarts))
     out.print(shown)
+    waits(now)
+
+
+def waits(now: Running) -> None:
+    """What a part lacks to do its work."""
     for part in now.parts:
         if part.waits:
             out.print(f"  [yellow]{part.name}[/] waits: {escape(part.waits)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The automations of a workspace in Prefect: what starts a retraining, and what ends zombies.
+"""The automations of a workspace in Prefect: what starts a retraining.
 
 Each may be lost, doubled or late (promise 4): the watcher looks at the inbox and the registry
 itself. What somebody paused in Prefect's page stays paused.
@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.actions import RunDeployment
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import PrefectHTTPStatusError
@@ -21,12 +20,11 @@ from perdure.flows.service import names
 from perdure.flows.service.events import BY, OURSELVES
 from perdure.records import Applied, DeployedAutomation
 
-SILENCE_S = 90
-"""After so long without a heartbeat, a flow run is held to be dead."""
-
 CALM_S = 60.0
 """Between two retrainings that drift or a promotion elsewhere start, at least."""
 
+ZOMBIES = "{model}: zombie runs"
+"""There was one of this name, which also ended runs that lived (ADR 25)."""
 
 TRIES = 5
 """Against others that apply the same at the same time."""
@@ -34,6 +32,8 @@ TRIES = 5
 
 def apply(client: SyncPrefectClient, ws: Workspace) -> tuple[DeployedAutomation, ...]:
     """Create or update the automations of a workspace, whose deployments stand already."""
+    for one in _named(client, ZOMBIES.format(model=ws.config.model.name)):
+        client.delete_automation(one.id)
     return tuple(_apply(client, one) for one in wanted(client, ws))
 
 
@@ -69,21 +69,6 @@ def wanted(client: SyncPrefectClient, ws: Workspace) -> tuple[AutomationCore, ..
             trigger=_on(model, {"perdure.model.promoted"}, CALM_S, {BY: f"!{OURSELVES}"}),
             actions=[start()],
         ),
-        AutomationCore(
-            name=f"{model}: zombie runs",
-            description=f"A run that says nothing for {SILENCE_S} s has crashed.",
-            trigger=_silence(model),
-            actions=[
-                ChangeFlowRunState(
-                    name=None,
-                    state=StateType.CRASHED,
-                    force=False,
-                    message=f"Nothing was heard of this run for {SILENCE_S} s: its process or "
-                    "its machine is gone. The next retraining goes on from what the registry "
-                    "holds.",
-                )
-            ],
-        ),
     )
 
 
@@ -98,26 +83,6 @@ def _on(
         posture=Posture.Reactive,
         threshold=1,
         within=timedelta(seconds=within),
-    )
-
-
-def _silence(model: str) -> EventTrigger:
-    """Fires for each of the model's runs that beat, and then neither beats nor ends."""
-    beat = "prefect.flow-run.heartbeat"
-    ends = {f"prefect.flow-run.{one}" for one in ("Completed", "Failed", "Cancelled", "Crashed")}
-    tag = {
-        "prefect.resource.role": "tag",
-        "prefect.resource.id": f"prefect.tag.{names.model_tag(model)}",
-    }
-    return EventTrigger(
-        after={beat},
-        expect={beat, *ends},
-        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-        match_related=ResourceSpecification(dict(tag)),
-        for_each={"prefect.resource.id"},
-        posture=Posture.Proactive,
-        threshold=1,
-        within=timedelta(seconds=SILENCE_S),
     )
 
 

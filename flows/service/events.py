@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 from perdure.config import Workspace
 from perdure.errors import PerdureError
 from perdure.flows.service import api, names
 from perdure.records import to_json
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 logger = logging.getLogger("perdure")
 
@@ -31,6 +34,10 @@ BY = "perdure.by"
 OURSELVES = "perdure"
 ELSEWHERE = "elsewhere"
 """As `by` in the payload: Perdure only noticed it."""
+
+
+Heard = tuple[int, str | None]
+"""How many events there are, and the id of one of them; it differs when another one came."""
 
 
 def resource(ws: Workspace, by: str = OURSELVES) -> dict[str, str]:
@@ -77,3 +84,20 @@ def emit(
         logger.warning("Prefect was not told of %s: %s", name, why)
         return False
     return True
+
+
+def heard(client: SyncPrefectClient, name: str, resource: str) -> Heard:
+    """What Prefect has of the events with a name of a resource, whatever their dates are.
+
+    Raises:
+        httpx.HTTPError: Prefect does not answer.
+    """
+    wanted = {
+        # By default up to now, and clocks differ.
+        "occurred": {"since": "1970-01-01T00:00:00Z", "until": "9999-01-01T00:00:00Z"},
+        "event": {"name": [name]},
+        "resource": {"id": [resource]},
+    }
+    answer = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1})
+    found = answer.raise_for_status().json()
+    return found["total"], found["events"][0]["id"] if found["events"] else None

@@ -3,20 +3,21 @@
 Prefect learns of a killed process from its worker. Where that was killed too, the run stays as it
 was, and with it its place among the runs that may be at once. The evidence is a lock that the
 process held (`alive.py`), never the time: a clock that jumps ends nobody's run. Runs of other
-machines leave no lock here, and are ended when their heartbeats are missing.
+machines leave no lock here, and are ended when their heartbeats are missing (`heartbeats.py`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from perdure.config import Workspace
 from perdure.flows.service import alive, names
+from perdure.flows.service.heartbeats import SILENCE_S, Heartbeats
+from perdure.flows.service.unstarted import Unstarted
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("perdure")
 
-PENDING_S = 60.0
-"""A worker that lives starts a pending run's process within this."""
-STARTING_S = 180.0
-"""A process that was started makes its lock within this, on a machine that is slow and not ours."""
 SETTLE_S = 1.0
 """What a process told Prefect before it ended may be on its way for so long."""
 GONE = "Its process is gone: it was killed, or its machine was switched off."
 NEVER = "No process was started for it: its worker is gone."
+SILENT = (
+    f"Nothing was heard of it for {SILENCE_S:g} s: its process or its machine is gone. The next "
+    "retraining goes on from what the registry holds."
+)
 
 
 class Housekeeping:
@@ -48,10 +49,9 @@ class Housekeeping:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._clock = clock
         self._sleep = sleep
-        self._pending: dict[UUID, float] = {}
-        """Since when each was seen to be pending without a process."""
+        self._unstarted = Unstarted(clock)
+        self._heartbeats = Heartbeats(clock)
 
     def sweep(self, ws: Workspace, client: SyncPrefectClient) -> list[UUID]:
         """Look for zombies once.
@@ -71,41 +71,15 @@ class Housekeeping:
             if run is not None:
                 ended += _end(client, run, GONE)
             alive.forget(lock)
-        for run in self._never_started(ws, client):
+        # Whoever has, or had, a process here is told by its lock.
+        others = [run for run in _of_model(client, ws) if not alive.known(ws.root, str(run.id))]
+        pending = [run for run in others if run.state is not None and run.state.is_pending()]
+        for run in self._unstarted.gone(client, pending):
             ended += _end(client, run, NEVER)
+        running = [run for run in others if run not in pending and run.parent_task_run_id is None]
+        for run in self._heartbeats.missing(client, running):
+            ended += _end(client, run, SILENT)
         return ended
-
-    def _never_started(self, ws: Workspace, client: SyncPrefectClient) -> Iterator[FlowRun]:
-        """Runs that a worker took, and then nothing came of it."""
-        found = {
-            run.id: run
-            for run in _pending(client, ws.config.model.name)
-            if not alive.known(ws.root, str(run.id)) and _may_be_gone(run.infrastructure_pid)
-        }
-        now = self._clock()
-        self._pending = {id_: self._pending.get(id_, now) for id_ in found}
-        for id_, since in self._pending.items():
-            started = found[id_].infrastructure_pid is not None
-            if now - since >= (STARTING_S if started else PENDING_S):
-                yield found[id_]
-
-
-def _may_be_gone(process: str | None) -> bool:
-    """Whether the process of a pending run, as its worker named it, is not one that is here.
-
-    Docker's and Kubernetes' workers give other names than a number; they look after their own.
-    """
-    if process is None:
-        return True
-    if not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
 
 
 def _read(client: SyncPrefectClient, id_: str) -> FlowRun | None:
@@ -161,12 +135,12 @@ def _crashed(why: str) -> State[object]:
     return State(type=StateType.CRASHED, message=why)
 
 
-def _pending(client: SyncPrefectClient, model: str) -> list[FlowRun]:
+def _of_model(client: SyncPrefectClient, ws: Workspace) -> list[FlowRun]:
+    """The runs of the model's deployments that claim to be under way."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
-    tags = FlowRunFilterTags(all_=[names.model_tag(model)])
-    found = _under_way(client, FlowRunFilter(tags=tags))
-    return [run for run in found if run.state is not None and run.state.is_pending()]
+    tags = FlowRunFilterTags(all_=[names.model_tag(ws.config.model.name)])
+    return _under_way(client, FlowRunFilter(tags=tags))
 
 
 def _under_way(client: SyncPrefectClient, chosen: FlowRunFilter) -> list[FlowRun]:

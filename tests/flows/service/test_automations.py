@@ -1,20 +1,17 @@
-"""Events through the server's API start retrainings; silence ends zombies."""
+"""Events through the server's API start retrainings."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import UUID, uuid4
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Running
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.schemas.automations import AutomationCore
 
 from perdure.config import Workspace
-from perdure.flows.service import automations, events, names
+from perdure.flows.service import events, names
 from perdure.flows.service.deployments import deploy
 from tests.flows.service.conftest import MakeWorkspace, Server, until
 
@@ -122,53 +119,16 @@ def test_an_event_that_cannot_be_sent_is_no_error(
     assert "Prefect was not told of perdure.model.refused" in caplog.text
 
 
-def test_a_run_that_is_not_heard_of_any_more_has_crashed(
-    configured: Server, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+def test_an_automation_of_before_that_also_ended_runs_that_lived_is_removed(
+    configured: Server, make_workspace: MakeWorkspace
 ) -> None:
-    monkeypatch.setattr(automations, "SILENCE_S", 10)  # the least that Prefect allows
-    ws = make_workspace("zombie")
+    ws = make_workspace("old")
     deploy(ws)
     with configured.client() as client:
-        deployment = client.read_deployment_by_name("evaluate/zombie")
-        silent, alive = (
-            client.create_flow_run_from_deployment(deployment.id, parameters={"version": 1})
-            for _ in range(2)
-        )
-        for run in (silent, alive):
-            client.set_flow_run_state(run.id, Running(), force=True)
-    _beat(configured, silent)
-    began = time.monotonic()
-
-    def crashed() -> bool:
-        _beat(configured, alive)
-        return _state(configured, silent.id) == StateType.CRASHED
-
-    until(crashed)
-    assert time.monotonic() - began >= 9
-    assert _state(configured, alive.id) == StateType.RUNNING
-
-
-def _beat(server: Server, run: FlowRun) -> None:
-    """What Prefect's engine sends of a run (test_worker.py sees that it does)."""
-    related: list[Mapping[str, Any]] = [
-        {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
-        for tag in run.tags
-    ]
-    assert related
-    httpx.post(
-        f"{server.api}/events",
-        json=[
-            {
-                "event": "prefect.flow-run.heartbeat",
-                "id": str(uuid4()),
-                "occurred": (datetime.now(UTC) - timedelta(milliseconds=1)).isoformat(),
-                "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
-                "related": related,
-            }
-        ],
-    ).raise_for_status()
-
-
-def _state(server: Server, run: UUID) -> StateType | None:
-    with server.client() as client:
-        return client.read_flow_run(run).state_type
+        (kept,) = client.read_automations_by_name("old: data arrived")
+        for name in ("old: zombie runs", "other: zombie runs"):
+            client.create_automation(AutomationCore(name=name, trigger=kept.trigger, actions=[]))
+        assert len(client.read_automations_by_name("old: zombie runs")) == 1
+        deploy(ws)
+        assert client.read_automations_by_name("old: zombie runs") == []
+        assert len(client.read_automations_by_name("other: zombie runs")) == 1

@@ -45,7 +45,7 @@ def test_a_password_in_the_address_is_not_shown(
 
 def _changes(result: Deployed) -> set[str]:
     assert [flow.name.split("/")[0] for flow in result.flows] == list(names.NAMES)
-    assert len(result.automations) == 4
+    assert len(result.automations) == 3
     return {one.change for one in result.flows} | {one.change for one in result.automations}
 
 
@@ -106,7 +106,7 @@ def test_two_at_once_do_no_harm(configured: Server, make_workspace: MakeWorkspac
         automations = [a for a in client.read_automations() if a.name.startswith("twice:")]
         retrain = client.read_deployment_by_name("retrain/twice")
     assert len(found) == 5
-    assert len(automations) == 4
+    assert len(automations) == 3
     assert len(retrain.schedules) == 1
 
 

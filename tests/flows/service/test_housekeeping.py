@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow as prefect_flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
@@ -27,8 +29,10 @@ from prefect.settings import temporary_settings
 
 from perdure import config
 from perdure.config import Workspace
-from perdure.flows.service import alive, housekeeping, names
-from perdure.flows.service.housekeeping import PENDING_S, STARTING_S, Housekeeping
+from perdure.flows.service import alive, events, heartbeats, housekeeping, names
+from perdure.flows.service.heartbeats import GAP_S, SILENCE_S
+from perdure.flows.service.housekeeping import Housekeeping
+from perdure.flows.service.unstarted import FETCHING_S, PENDING_S, STARTING_S
 
 FLOWS = """\
 import sys, time
@@ -133,7 +137,7 @@ def eventually(look: Callable[[], Any], wanted: Any) -> None:
     assert look() == wanted
 
 
-def deployed(client: SyncPrefectClient, model: str) -> UUID:
+def deployed(client: SyncPrefectClient, model: str, pool: str | None = None) -> UUID:
     """A deployment of which one run may be at a time."""
 
     def nothing() -> None:
@@ -143,6 +147,7 @@ def deployed(client: SyncPrefectClient, model: str) -> UUID:
     return client.create_deployment(
         flow,
         f"d-{model}",
+        work_pool_name=pool,
         tags=names.tags(model),
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(
@@ -236,29 +241,60 @@ def test_a_run_that_is_yet_to_come_is_no_zombie(
     assert state(client, run) == "Scheduled"
 
 
+def pooled(client: SyncPrefectClient, kind: str) -> str:
+    """A work pool of a type."""
+    name = f"{kind}-{uuid4().hex[:8]}"
+    client.create_work_pool(WorkPoolCreate(name=name, type=kind))
+    return name
+
+
+@contextmanager
+def sleeping(**environment: str) -> Iterator[str]:
+    """The number of a process of this machine."""
+    with process("print('here', flush=True); import time; time.sleep(600)", **environment) as one:
+        assert line(one) == "here"
+        yield str(one.pid)
+
+
 @pytest.mark.parametrize(
-    ("process", "ends"),
-    [(None, PENDING_S), ("gone", STARTING_S), ("here", None), ("cluster:namespace:job", None)],
+    ("pool", "where", "ends"),
+    [
+        (None, None, PENDING_S),
+        ("process", None, PENDING_S),
+        ("process", "gone", STARTING_S),
+        ("process", "here", None),
+        ("process", "another's", STARTING_S),  # after a boot the numbers come again
+        ("docker", None, FETCHING_S),  # the worker fetches an image before it says anything
+        ("docker", "cluster:namespace:job", None),
+    ],
 )
 def test_a_pending_run_that_nobody_starts_is_ended(
-    client: SyncPrefectClient, workspace: Workspace, process: str | None, ends: float | None
+    client: SyncPrefectClient,
+    workspace: Workspace,
+    pool: str | None,
+    where: str | None,
+    ends: float | None,
 ) -> None:
-    run, name = begun(client, deployed(client, workspace.config.model.name), StateType.PENDING)
+    named = pooled(client, pool) if pool else None
+    model = workspace.config.model.name
+    run, name = begun(client, deployed(client, model, named), StateType.PENDING)
     assert name == "Pending"
-    if process == "gone":
-        gone = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])
-        gone.wait()
-        process = str(gone.pid)
-    elif process == "here":
-        process = str(os.getpid())
-    if process is not None:
-        client.update_flow_run(run, "deployed", infrastructure_pid=process)
-    now = 0.0
-    keeper = Housekeeping(clock=lambda: now)
-    for now in (0.0, (ends or PENDING_S) - 1):  # noqa: B007 - the clock reads it
-        assert keeper.sweep(workspace, client) == []
-    now = ends or 1e9
-    assert keeper.sweep(workspace, client) == ([run] if ends else [])
+    with sleeping() as gone:
+        pass
+    with (
+        sleeping(**{alive.FLOW_RUN: str(run)}) as ours,
+        sleeping(**{alive.FLOW_RUN: str(uuid4())}) as theirs,
+    ):
+        known = {"gone": gone, "here": ours, "another's": theirs}
+        if where is not None:
+            pid = known.get(where, where)
+            client.update_flow_run(run, "deployed", infrastructure_pid=pid)
+        now = 0.0
+        keeper = Housekeeping(clock=lambda: now)
+        for now in (0.0, (ends or 1e9) - 1):  # noqa: B007 - the clock reads it
+            assert keeper.sweep(workspace, client) == []
+        now = ends or 2e9
+        assert keeper.sweep(workspace, client) == ([run] if ends else [])
     assert state(client, run) == ("Crashed" if ends else "Pending")
 
 
@@ -274,6 +310,79 @@ def test_a_pending_run_of_another_model_is_not_ours(
     now = 1e9
     assert keeper.sweep(workspace, client) == []
     assert state(client, run) == "Pending"
+
+
+def beat(client: SyncPrefectClient, run: UUID, hours: float = 0.0) -> None:
+    """What Prefect's engine sends of a run, by a clock that may be wrong (test_worker.py)."""
+    name, before = f"prefect.flow-run.{run}", heard(client, run)
+    event = {
+        "event": heartbeats.BEAT,
+        "id": str(uuid4()),
+        "occurred": (datetime.now(UTC) + timedelta(hours=hours)).isoformat(),
+        "resource": {"prefect.resource.id": name},
+    }
+    client.request("POST", "/events", json=[event]).raise_for_status()
+    eventually(lambda: heard(client, run) != before, True)
+
+
+def heard(client: SyncPrefectClient, run: UUID) -> events.Heard:
+    return events.heard(client, heartbeats.BEAT, f"prefect.flow-run.{run}")
+
+
+def test_a_run_elsewhere_that_is_not_heard_of_any_more_is_ended(
+    client: SyncPrefectClient, workspace: Workspace
+) -> None:
+    model = workspace.config.model.name
+    deployment = client.read_deployment(deployed(client, model)).id
+    client.update_deployment(deployment, DeploymentUpdate(concurrency_limit=9))
+    runs = [begun(client, deployment, StateType.RUNNING)[0] for _ in range(3)]
+    beats, silent, mute = runs
+    (stopping, _), now = begun(client, deployment, StateType.CANCELLING), 0.0
+    keeper = Housekeeping(clock=lambda: now)
+    for id_ in (beats, silent, stopping):
+        beat(client, id_)
+    for tick in range(int(SILENCE_S) // 30):
+        now = 30.0 * tick
+        beat(client, beats, hours=5.0 - 2 * tick)  # whatever its clock says
+        assert keeper.sweep(workspace, client) == []
+    now = SILENCE_S
+    assert set(keeper.sweep(workspace, client)) == {silent, mute, stopping}
+    said = [state(client, id_) for id_ in (beats, silent, mute, stopping)]
+    assert said == ["Running", "Crashed", "Crashed", "Cancelled"]
+    now = 2 * SILENCE_S - 60
+    assert keeper.sweep(workspace, client) == []
+
+
+def test_while_prefect_was_away_nobody_listened(
+    client: SyncPrefectClient, workspace: Workspace
+) -> None:
+    """What a run sends meanwhile is late, or lost; what it sent before says nothing."""
+    run, _ = begun(client, deployed(client, workspace.config.model.name), StateType.RUNNING)
+    beat(client, run)
+    now = 0.0
+    keeper = Housekeeping(clock=lambda: now)
+    keeper.sweep(workspace, client)
+    for away in (GAP_S + 1, SILENCE_S - 1, SILENCE_S + 1, 3600.0):
+        now += away
+        for _ in range(int(SILENCE_S) // 30):
+            assert keeper.sweep(workspace, client) == []
+            now += 29
+    now += SILENCE_S - int(SILENCE_S) // 30 * 29
+    assert keeper.sweep(workspace, client) == [run]
+
+
+def test_a_run_that_lives_here_need_not_be_heard(
+    client: SyncPrefectClient, workspace: Workspace
+) -> None:
+    run, _ = begun(client, deployed(client, workspace.config.model.name), StateType.RUNNING)
+    now = 0.0
+    keeper = Housekeeping(clock=lambda: now)
+    with process(HOLDS, str(workspace.root), **{alive.FLOW_RUN: str(run)}) as one:
+        assert line(one) == "holds"
+        for _ in range(20):
+            assert keeper.sweep(workspace, client) == []
+            now += 30
+    assert state(client, run) == "Running"
 
 
 def test_a_run_of_another_server_leaves_nothing_behind(

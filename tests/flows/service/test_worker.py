@@ -146,7 +146,7 @@ def test_a_flow_run_gets_the_workspace_its_bounds_and_says_that_it_lives(
 
 
 def _heartbeats(server: Server, run: FlowRun) -> int:
-    """As the automation that ends zombies looks for them."""
+    """As who ends zombies looks for them; with tags, for automations of the user's."""
     found = httpx.post(
         f"{server.api}/events/filter",
         json={

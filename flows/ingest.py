@@ -57,7 +57,20 @@ def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool =
         for file, _ in taken:
             inbox.let_go(ws, file)
     prefect_engine.report(_markdown(results), "ingest")
+    _tell(ws, results)
     return Ingest(tuple(results), revision)
+
+
+def _tell(ws: Workspace, results: list[Ingested]) -> None:
+    """Say that there is something to learn, unless who asked for it learns next.
+
+    Where Prefect does not answer nobody is told; then a watcher sees what is pending.
+    """
+    new = sum(one.outcome == "ingested" for one in results)
+    if new and prefect_engine.is_of_its_own():
+        from perdure.flows.service import events  # not before it is needed
+
+        events.emit("perdure.data.arrived", ws, {"files": new, "source": "ingest"})
 
 
 def accept(

@@ -86,6 +86,13 @@ def in_flow_run() -> bool:
     return FlowRunContext.get() is not None
 
 
+def is_of_its_own() -> bool:
+    """Whether the caller runs inside a flow run that is no other one's subflow."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run is not None and run.parent_task_run_id is None
+
+
 def step(
     fn: Callable[P, R],
     *,

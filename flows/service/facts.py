@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perdure import disk
 from perdure.config import Workspace
 from perdure.flows.service import names
 from perdure.flows.service.arrivals import Waiting
@@ -31,7 +32,14 @@ NEWEST = 20
 AUTOMATION = "{model}: data arrived"
 """Whoever pauses it in Prefect's page wants no retraining because of new data."""
 
+AWAY = (
+    "Unreachable:", "ConnectError:", "ConnectTimeout:", "ReadTimeout:", "ReadError:",
+    "RemoteProtocolError:", "Server error '5",
+)  # fmt: skip
+"""Errors of a run, as its state names them, that an outside system which is away makes."""
+
 ACTIVE = ("PENDING", "RUNNING", "CANCELLING", "PAUSED")
+BEGUN = ("RUNNING", "CANCELLING", "PAUSED")
 ENDED: dict[str, How] = {
     "COMPLETED": "completed", "FAILED": "failed", "CRASHED": "crashed", "CANCELLED": "cancelled",
 }  # fmt: skip
@@ -86,6 +94,7 @@ def gather(
     inbox: Waiting,
     pending: tuple[dict[str, int | None], float],
     now: float,
+    behind: tuple[str | None, float] = (None, 0.0),
 ) -> tuple[Facts, UUID | None]:
     """All facts, and the id of the deployment `retrain`; None: there is none.
 
@@ -107,6 +116,8 @@ def gather(
         inbox_told=inbox.told,
         pending=pending[0],
         pending_s=pending[1],
+        behind=behind[0],
+        behind_s=behind[1],
         runs=[] if deployment is None else list(_runs(client, deployment.id)),
         deployed=deployment is not None,
         paused=deployment is not None and (deployment.paused or _is_off(ws, client)),
@@ -150,10 +161,25 @@ def _runs(client: SyncPrefectClient, deployment: UUID) -> Iterator[Run]:
     soon = datetime.now(UTC) + timedelta(seconds=SOON_S)
     first = FlowRunSort.EXPECTED_START_TIME_ASC
     for run in [*ask(("SCHEDULED",), soon, first), *ask(ACTIVE, None, first)]:
-        yield Run(str(run.id), "active")
+        begun = run.state is not None and run.state.type.value in BEGUN
+        yield Run(str(run.id), "active", begun)
     for run in ask(tuple(ENDED), None, FlowRunSort.END_TIME_DESC):
         if run.state is not None:
-            yield Run(str(run.id), ENDED[run.state.type.value])
+            yield Run(str(run.id), _how(run.state.type.value, run.state.message or ""))
+
+
+def _how(ended: str, message: str) -> How:
+    how = ENDED[ended]
+    away = disk.says_full(message) or any(error in message for error in AWAY)
+    return "hindered" if how == "failed" and away else how
+
+
+def is_due(run: FlowRun) -> bool:
+    """Whether a run is not one that waits for a time yet to come."""
+    at = run.expected_start_time
+    if run.state is None or not run.state.is_scheduled() or at is None:
+        return True
+    return at <= datetime.now(UTC) + timedelta(seconds=SOON_S)
 
 
 def is_held(ws: Workspace, name: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 GRACE_S = 5.0
@@ -20,8 +20,12 @@ FIRST_PAUSE_S = 15.0
 LONGEST_PAUSE_S = 600.0
 LONGEST_AFTER_CRASH_S = 60.0
 """A run that was killed says nothing about the next one."""
+LONGEST_WHILE_AWAY_S = 90.0
+"""What was away is back at any time, and then it goes on within two minutes."""
+UNTAKEN_S = 300.0
+"""A run that has waited so long is one that no worker takes."""
 
-How = Literal["active", "completed", "failed", "crashed", "cancelled"]
+How = Literal["active", "completed", "failed", "hindered", "crashed", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,10 @@ class Run:
 
     id: str
     how: How
-    """`active`: scheduled for now, pending, or running."""
+    """`active`: scheduled for now, pending, or running. `hindered`: it failed, as an outside system
+    was away or the disk was full."""
+    begun: bool = True
+    """Of one that is active: whether it runs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class Facts:
     """Rows of each experience that waits to be learned; None: not known."""
     pending_s: float = 0.0
     """How long the oldest of them has been there."""
+    behind: str | None = None
+    """What the git remote has, where that is not here; runs bring it."""
+    behind_s: float = 0.0
+    """For how long it has been so."""
     runs: Sequence[Run] = ()
     """Of the deployment, newest first."""
     deployed: bool = True
@@ -83,6 +94,8 @@ class Wait:
     why: str
     quiet: bool = False
     """Nothing waits at all."""
+    untaken: str | None = None
+    """The id of a run that no worker takes."""
 
 
 Decision = Start | IngestHere | Wait
@@ -100,9 +113,16 @@ class Reconciler:
     """Runs that ended since, and when that was first seen."""
     _here: list[float] = field(default_factory=list)
     """When it was decided to ingest here, since the facts are as they are."""
+    _behind: str | None = None
+    """What the remote had that was not here, last time."""
+    _before_it: frozenset[str] | None = None
+    """Runs that there were by then; None: one that began after that has brought it."""
+    _waiting: dict[str, float] = field(default_factory=dict)
+    """Active runs that have not begun, and since when."""
 
     def decide(self, facts: Facts) -> Decision:
         """What to do now."""
+        facts = self._with_remote(facts)
         self._remember(facts)
         if not facts.inbox and not facts.pending:
             return Wait("nothing waits", quiet=True)
@@ -111,7 +131,7 @@ class Reconciler:
         if facts.paused:
             return Wait("it is paused")
         if any(run.how == "active" for run in facts.runs):
-            return Wait("a run is on its way")
+            return Wait("a run is on its way", untaken=self._untaken(facts))
         if facts.busy:
             return Wait("somebody works on the model")
         overdue = self._is_overdue(facts)
@@ -126,6 +146,30 @@ class Reconciler:
             return IngestHere("a run ended well, and the files are still here")
         least = 0 if overdue else facts.min_rows
         return Start(least, self._key(facts), self._why(facts, overdue))
+
+    def _with_remote(self, facts: Facts) -> Facts:
+        """What others have published is pending until a run that began after it has ended well.
+
+        It need not have been here: a run on another machine leaves this clone behind.
+        """
+        if facts.behind != self._behind:
+            self._behind, self._before_it = facts.behind, frozenset(r.id for r in facts.runs)
+        if facts.behind is None or self._before_it is None:
+            return facts
+        if any(one.how == "completed" and one.id not in self._before_it for one in facts.runs):
+            self._before_it = None
+            return facts
+        pending, waited = {**facts.pending, facts.behind: None}, facts.behind_s
+        if facts.pending:
+            waited = max(waited, facts.pending_s)
+        return replace(facts, pending=pending, pending_s=waited)
+
+    def _untaken(self, facts: Facts) -> str | None:
+        """The run that has waited for too long without having begun."""
+        waiting = [one.id for one in facts.runs if one.how == "active" and not one.begun]
+        self._waiting = {id_: self._waiting.get(id_, facts.now) for id_ in waiting}
+        late = [id_ for id_, since in self._waiting.items() if facts.now - since >= UNTAKEN_S]
+        return late[0] if late else None
 
     def _remember(self, facts: Facts) -> None:
         state = json.dumps([sorted(facts.inbox.items()), sorted(facts.pending)])
@@ -161,10 +205,14 @@ class Reconciler:
         tries = list(self._ended.values())
         if not tries:
             return 0.0, 0.0
-        hows = {how for how, _ in tries}
-        first = GRACE_S if hows == {"cancelled"} else FIRST_PAUSE_S  # there was no room for it
-        longest = LONGEST_AFTER_CRASH_S if hows <= {"crashed", "cancelled"} else LONGEST_PAUSE_S
+        hows = [how for how, _ in tries]
+        first = GRACE_S if set(hows) == {"cancelled"} else FIRST_PAUSE_S  # there was no room for it
+        in_vain = sum(how in ("failed", "completed") for how in hows)
+        longest = LONGEST_WHILE_AWAY_S if "hindered" in hows else LONGEST_AFTER_CRASH_S
         pause = min(first * 2.0 ** min(len(tries) - 1, 20), longest)
+        if in_vain:
+            again = FIRST_PAUSE_S * 2.0 ** min(in_vain - 1, 20)
+            pause = max(pause, min(again, LONGEST_PAUSE_S))
         return pause, max([ended for _, ended in tries] + self._here)
 
     def _key(self, facts: Facts) -> str:

@@ -13,7 +13,6 @@ import importlib
 import importlib.util
 import logging
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,19 +21,15 @@ from pathlib import Path
 from types import FrameType
 
 from perdure import parent
-from perdure.config import Workspace
 from perdure.errors import PerdureError
 from perdure.flows.service import arrivals, sources, warm
 from perdure.flows.service.loops import Loop, Settings
-from perdure.flows.service.reconcile import GRACE_S, IngestHere, Reconciler, Start
+from perdure.flows.service.reconciliation import SOON_S, TICK_S, Reconciliation
+from perdure.flows.service.remote import Remote
 from perdure.flows.workspace import root_of
 
 logger = logging.getLogger("perdure")
 
-TICK_S = 15.0
-"""How often it is seen to that nothing was missed."""
-SOON_S = 5.0
-"""The same while something waits."""
 HERALD = "perdure.flows.service.herald"
 
 
@@ -51,14 +46,17 @@ class Watcher:
     def __init__(self, root: Path) -> None:
         self._settings = Settings(root)
         self._arrivals = arrivals.Arrivals(self._settings.get, self._tell)
-        self._reconciler = Reconciler()
+        self._remote = Remote(self._settings.get)
         self._folders: dict[str, Loop] = {}
         self._looking = Loop("The inbox", self._arrivals.look, rest_s=0.2)
-        self._reconciling = Loop("The reconciliation", self._reconciling_step())
+        reconciliation = Reconciliation(self._settings.get, self._arrivals, self._remote)
+        self._reconciling = Loop("The reconciliation", reconciliation.look)
+        reconciliation.stopped = self._reconciling.stopped
         self._loops = [
             self._looking,
             Loop("Listening to the inbox", self._listen),
             Loop("The list of folders", self._follow),
+            Loop("The git remote", self._remote.look),
             self._reconciling,
             Loop("Ending zombies", self._sweeping_step()),
             Loop("The herald", self._herald_step()),
@@ -103,43 +101,6 @@ class Watcher:
             loop.start()
         return SOON_S
 
-    def _reconciling_step(self) -> Callable[[], float]:
-        from perdure.flows.service.facts import Pending, is_held
-
-        pending = Pending()
-
-        def step() -> float:
-            ws = self._settings.get()
-            if is_held(ws, "model"):  # the registry is about to change, or being made
-                return SOON_S
-            return self._reconcile(ws, pending.read(ws))
-
-        return step
-
-    def _reconcile(self, ws: Workspace, pending: tuple[dict[str, int | None], float]) -> float:
-        """Start what does not come by itself."""
-        inbox = self._arrivals.waiting
-        if not inbox.files and not pending[0]:
-            return TICK_S
-        from perdure.flows.service import api, facts
-
-        with api.client(ws, retries=0) as client:
-            now = time.monotonic()
-            found, deployment = facts.gather(ws, client, inbox, pending, now)
-            decision = self._reconciler.decide(found)
-            if isinstance(decision, Start) and deployment is not None:
-                run = client.create_flow_run_from_deployment(
-                    deployment,
-                    parameters={"inbox": True, "min_rows": decision.min_rows},
-                    idempotency_key=decision.key,
-                )
-                logger.info("Started %s: %s.", run.name, decision.why)
-        if isinstance(decision, IngestHere):
-            logger.info("Ingesting: %s.", decision.why)
-            _ingest(ws, self._reconciling.stopped)
-        waited = SOON_S if inbox.told is None else inbox.told + GRACE_S - now
-        return min(SOON_S, waited + 0.1) if waited > 0 else SOON_S
-
     def _sweeping_step(self) -> Callable[[], float]:
         from perdure.flows.service.housekeeping import Housekeeping
 
@@ -163,18 +124,6 @@ class Watcher:
             return TICK_S
 
         return step
-
-
-def _ingest(ws: Workspace, stopped: threading.Event) -> None:
-    """`perdure ingest` in a process of its own, for its memory."""
-    command = [sys.executable, "-P", "-m", "perdure", "ingest", "--workspace", str(ws.root)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        if stopped.wait(0.2):
-            process.terminate()
-            process.wait()
-    if process.returncode:
-        logger.warning("`perdure ingest` ended with %d.", process.returncode)
 
 
 def main() -> None:

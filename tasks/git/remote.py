@@ -98,6 +98,24 @@ def fetch(root: Path, branch: Branch) -> str | None:
     raise _unreachable(branch, "fetch", done)
 
 
+def published(root: Path, branch: Branch) -> str | None:
+    """The commit that the remote has, without fetching it; None: no such branch yet.
+
+    Raises:
+        Unreachable: It does not answer, or not in time.
+    """
+    done = ask(root, "ls-remote", "--quiet", branch.remote, branch.ref)
+    if done.returncode:
+        raise _unreachable(branch, "ls-remote", done)
+    found = {ref: commit for commit, _, ref in (x.partition("\t") for x in done.stdout.split("\n"))}
+    return found.get(branch.ref)
+
+
+def has(root: Path, commit: str) -> bool:
+    """Whether the present branch has a commit."""
+    return not run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode
+
+
 def theirs(root: Path, branch: Branch) -> str | None:
     """The remote's commit when it was last asked; None: it was not, or had none."""
     done = run(root, "rev-parse", "--verify", "--quiet", f"{branch.tracking}^{{commit}}")

@@ -14,6 +14,8 @@ from perdure.flows.service.reconcile import (
     GRACE_S,
     LONGEST_AFTER_CRASH_S,
     LONGEST_PAUSE_S,
+    LONGEST_WHILE_AWAY_S,
+    UNTAKEN_S,
     Decision,
     Facts,
     How,
@@ -151,6 +153,16 @@ def test_a_run_that_was_killed_is_repeated_within_a_minute(how: How) -> None:
     assert max(world.until_started() for _ in range(12)) <= LONGEST_AFTER_CRASH_S + 1
 
 
+def test_what_was_away_is_tried_again_within_two_minutes_of_its_return() -> None:
+    world = World("hindered")
+    pauses = [world.until_started() for _ in range(12)]
+    assert pauses[1:4] == [15, 30, 60]
+    assert max(pauses) == LONGEST_WHILE_AWAY_S <= 110  # and some seconds until the run begins
+    world.how = "failed"  # its own pauses begin with the first
+    assert world.until_started() == LONGEST_WHILE_AWAY_S
+    assert [world.until_started() for _ in range(6)] == [90, 90, 90, 120, 240, 480]
+
+
 @pytest.mark.parametrize("change", [{"inbox": {"a.csv": "1", "b.csv": "1"}}, {"inbox": {}}])
 def test_new_data_or_progress_ends_the_pauses(change: dict[str, Any]) -> None:
     world = World("failed", facts=replace(told(), pending={"000001-aaaaaaaa": None}))
@@ -179,7 +191,52 @@ def test_files_that_runs_elsewhere_do_not_see_are_ingested_here() -> None:
     assert isinstance(after(reconciler, done, 3 * FIRST_PAUSE_S), Start)  # it did not help
 
 
-states = st.sampled_from(["active", "completed", "failed", "crashed", "cancelled"])
+def test_what_others_published_is_pending_until_a_run_that_came_after_has_ended() -> None:
+    reconciler = Reconciler()
+    old = [Run("2", "active"), Run("1", "completed")]
+    facts = Facts(now=0.0, behind="c1", runs=old)
+    assert reconciler.decide(facts) == Wait("a run is on its way")
+    facts = replace(facts, runs=[Run("2", "completed"), *old[1:]])  # perhaps it looked before
+    assert isinstance(after(reconciler, facts, 10), Start)
+    for how in ("failed", "cancelled"):
+        facts = replace(facts, runs=[Run(how, how), *facts.runs])
+        assert isinstance(after(reconciler, facts, 20), Wait)
+    assert isinstance(after(reconciler, facts, 200), Start)
+    facts = replace(facts, runs=[Run("3", "completed"), *facts.runs])  # on another machine, say
+    for seconds in (201, 10_000):
+        assert after(reconciler, facts, seconds) == Wait("nothing waits", quiet=True)
+    facts = replace(facts, behind="c2", runs=facts.runs[:1])
+    assert isinstance(after(reconciler, facts, 10_000), Wait)
+    assert isinstance(after(reconciler, facts, 10_010), Start)
+    assert after(reconciler, replace(facts, behind=None), 10_020) == Wait(
+        "nothing waits", quiet=True
+    )
+
+
+def test_two_that_are_behind_start_one_run() -> None:
+    keys = []
+    for _ in range(2):
+        reconciler, facts = Reconciler(), Facts(now=0.0, behind="c1", behind_s=700.0, min_rows=9)
+        assert isinstance(reconciler.decide(facts), Wait)
+        found = after(reconciler, facts, 10)
+        assert isinstance(found, Start)
+        assert found.min_rows == 0  # it has waited for max_wait
+        keys.append(found.key)
+    assert keys[0] == keys[1]
+
+
+def test_a_run_that_no_worker_takes_is_told_of() -> None:
+    reconciler, waits = Reconciler(), Run("1", "active", begun=False)
+    facts = told(runs=[waits])
+    for seconds in (0, UNTAKEN_S - 1):
+        assert after(reconciler, facts, seconds) == Wait("a run is on its way")
+    late = Wait("a run is on its way", untaken="1")
+    assert after(reconciler, facts, UNTAKEN_S) == late
+    assert after(reconciler, replace(facts, runs=[Run("1", "active")]), 301) == Wait(late.why)
+    assert after(reconciler, facts, 302) == Wait(late.why)  # it waits again, since now
+
+
+states = st.sampled_from(["active", "completed", "failed", "hindered", "crashed", "cancelled"])
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), states, st.integers(0, 3)), max_size=30))

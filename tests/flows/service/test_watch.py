@@ -25,7 +25,7 @@ from prefect.settings import temporary_settings
 
 from perdure import config
 from perdure.config import Workspace
-from perdure.flows.service import facts, names, watch
+from perdure.flows.service import facts, names, reconciliation
 from perdure.flows.service.arrivals import Arrivals, Waiting
 from perdure.flows.service.deployments import deploy
 from perdure.tasks import locks
@@ -374,7 +374,7 @@ def test_a_lost_event_of_the_file_system_does_not_matter(empty: Workspace) -> No
 def test_what_runs_elsewhere_do_not_see_is_ingested_here(workspace: Workspace) -> None:
     kit.arrive(workspace.root, "b.csv", kit.table(2))
     before = len(list(workspace.experiences.iterdir()))
-    watch._ingest(workspace, threading.Event())
+    reconciliation.ingest(workspace, threading.Event())
     assert len(list(workspace.experiences.iterdir())) == before + 1
     assert [path.name for path in workspace.inbox.iterdir()] == [".gitkeep"]
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from perdure import parent
 from perdure.errors import PerdureError
@@ -27,6 +28,9 @@ from perdure.flows.service.loops import Loop, Settings
 from perdure.flows.service.reconciliation import SOON_S, TICK_S, Reconciliation
 from perdure.flows.service.remote import Remote
 from perdure.flows.workspace import root_of
+
+if TYPE_CHECKING:
+    from perdure.flows.service.events import Heard
 
 logger = logging.getLogger("perdure")
 
@@ -56,6 +60,7 @@ class Watcher:
             self._looking,
             Loop("Listening to the inbox", self._listen),
             Loop("The list of folders", self._follow),
+            Loop("Listening to events of others", self._hearing_step()),
             Loop("The git remote", self._remote.look),
             self._reconciling,
             Loop("Ending zombies", self._sweeping_step()),
@@ -100,6 +105,27 @@ class Watcher:
             loop = self._folders[url] = Loop(folder.shown, folder.poll)
             loop.start()
         return SOON_S
+
+    def _hearing_step(self) -> Callable[[], float]:
+        """Look at the folders when somebody says that data has arrived."""
+        before: dict[str, Heard] = {}
+
+        def step() -> float:
+            from perdure.flows.service import api, events, names
+
+            ws = self._settings.get()
+            if not ws.config.trigger.folders:
+                return TICK_S
+            resource = names.resource(ws.config.model.name)
+            with api.client(ws, retries=0) as client:
+                heard = events.heard(client, "perdure.data.arrived", resource)
+            if before.get(resource, heard) != heard:
+                for loop in list(self._folders.values()):
+                    loop.wake()
+            before[resource] = heard
+            return TICK_S
+
+        return step
 
     def _sweeping_step(self) -> Callable[[], float]:
         from perdure.flows.service.housekeeping import Housekeeping

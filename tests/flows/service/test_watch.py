@@ -25,7 +25,7 @@ from prefect.settings import temporary_settings
 
 from perdure import config
 from perdure.config import Workspace
-from perdure.flows.service import facts, names, reconciliation
+from perdure.flows.service import events, facts, names, reconciliation, watch
 from perdure.flows.service.arrivals import Arrivals, Waiting
 from perdure.flows.service.deployments import deploy
 from perdure.tasks import locks
@@ -306,6 +306,41 @@ def test_a_broken_configuration_leaves_the_old_one(empty: Workspace, prefect_ser
         )
         watcher.hear("c.csv came from")
         watcher.hear("1 new in the inbox.", 3)
+
+
+def test_an_event_of_somebody_elses_has_the_folders_looked_at(
+    client: SyncPrefectClient, empty: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "far").mkdir()
+    text = (empty.root / "perdure.toml").read_text()
+    more = f'folders = ["file://{tmp_path / "far"}"]\npoll = 86400\n'
+    (empty.root / "perdure.toml").write_text(text + more)
+    watcher = watch.Watcher(empty.root)
+    hear = watcher._hearing_step()
+    watcher._follow()
+    (folder,) = watcher._folders.values()
+    try:
+        hear()
+        until(lambda: not folder._woken.is_set())
+        time.sleep(1)  # it has looked, and will tomorrow
+        (tmp_path / "far" / "a.csv").write_text("1\n")
+        hear()
+        time.sleep(1)
+        assert not list(empty.inbox.glob("*.csv"))
+        resource = names.resource(empty.config.model.name)
+        said = {
+            "event": "perdure.data.arrived",
+            "id": str(uuid4()),
+            "occurred": "2001-01-01T00:00:00Z",
+            "resource": {"prefect.resource.id": resource},
+        }
+        client.request("POST", "/events", json=[said]).raise_for_status()
+        until(lambda: events.heard(client, "perdure.data.arrived", resource)[0] == 1)
+        hear()
+        until(lambda: (empty.inbox / "a.csv").exists())
+    finally:
+        folder.stop()
+        folder.join()
 
 
 def test_it_ends_with_its_parent(empty: Workspace, prefect_server: str) -> None:

@@ -9,7 +9,8 @@ is not in the memory, and nothing of the model's past helps. It shows how much o
 strategy's result comes from its rows alone. The first experience too is learned from the memory.
 
 State: `x` (size, ...) as the network gets it, `y` int64 (size,), `task` int64 (size,),
-`weight` float32 (size,) descending.
+`weight` float32 (size,) descending. Where the model begins with a file of trained weights, these
+are θ₀ each time, as they were when the learner began: it holds them.
 Fits classification. Combines with nothing.
 
 Reference: Prabhu et al., "GDumb: a simple approach that questions our progress in continual
@@ -46,12 +47,13 @@ STRATEGY = Strategy(
     summary="keeps as many rows of each class and trains a new model on them alone",
     settings=GDumbSettings,
     fits=("classification",),
-    memory="`size` rows",
+    memory="`size` rows, and the trained weights where the model begins with a file of them",
     cost="each experience trains on `size` rows from scratch, whatever its own size; a step is "
     "that of naive",
     fails="when the memory is small for the task, or the rows are many: most are never learned "
     "from",
     reference="Prabhu et al. 2020, https://doi.org/10.1007/978-3-030-58536-5_31",
+    anew=True,
     alone="it trains a new model on its memory alone, so there is nothing to hold on to",
     plugin=_plugin,
 )

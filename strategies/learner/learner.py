@@ -53,6 +53,9 @@ class Learner:
     clock: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLOCK, 0))
     memory: dict[str, State] = field(default_factory=dict)
     """What each strategy remembers, by its name."""
+    first: State = field(default_factory=State)
+    """What the file of trained weights held as the learner began, where there is one and a
+    strategy begins with it again and again, see `Strategy.anew`; else nothing."""
     cursor: tuple[str, ...] = ()
     """Ids of the experiences learned, in order."""
     root: Path = Path()
@@ -93,10 +96,11 @@ class Learner:
         recipe, cpu = Recipe.of(config), torch.device("cpu")
         with randomness.isolated(cpu):
             randomness.seed(config.training.seed, cpu)
-            model = recipe.network(spec, root)
+            first = recipe.first(root)
+            model = recipe.network(spec, root, first=first)
             streams = randomness.capture(cpu)
         model.fit(prepare(raw))
-        return cls(spec, recipe, prepare, model.eval(), output, streams, root=root)
+        return cls(spec, recipe, prepare, model.eval(), output, streams, first=first, root=root)
 
     def parts(self) -> dict[str, State]:
         """Everything that determines the future, by name; the tensors are not copies."""
@@ -108,12 +112,37 @@ class Learner:
             "optimizer": self.optimizer,
             "clock": State(values=dict(self.clock)),
             **self.streams,
+            **({"first": self.first} if self.first.tensors else {}),
             **{f"memory.{name}": state for name, state in self.memory.items()},
         }
 
-    def fresh(self) -> Network:
-        """The network anew, with first weights drawn from torch's random stream."""
-        network = self.recipe.network(self.spec, self.root)
+    def began_with(self) -> State:
+        """What the file of trained weights held as the learner began; nothing: there is none.
+
+        A learner that has not kept it, for no strategy needed it, takes it up now.
+
+        Raises:
+            ConfigError: It has not, and the file cannot be read.
+        """
+        if self.first.tensors:
+            return self.first
+        try:
+            return self.recipe.first(self.root)
+        except ConfigError as error:
+            raise ConfigError(
+                error.path, error.faults,
+                hint="a strategy that begins with a new model begins with this file, which the "
+                "learner does not hold: bring it back, or choose another strategy",
+            ) from error  # fmt: skip
+
+    def fresh(self, first: State | None = None) -> Network:
+        """The network anew, with first weights drawn from torch's random stream.
+
+        Args:
+            first: The trained ones among them; None: what the learner began with.
+        """
+        first = self.began_with() if first is None else first
+        network = self.recipe.network(self.spec, self.root, first=first)
         network.take_statistics(self.model)
         return network
 
@@ -219,6 +248,7 @@ class Learner:
             spec, recipe, prepare, model.eval(), output,
             streams={name: part for name, part in parts.items() if name.startswith("random.")},
             root=root,
+            first=parts.get("first", State()),
             optimizer=parts["optimizer"],
             memory={
                 name.removeprefix("memory."): part

@@ -13,6 +13,7 @@ from perdure.errors import ConfigError
 from perdure.strategies import models
 from perdure.strategies.features.columns import Column, FeatureSpec
 from perdure.strategies.features.modules import Network
+from perdure.strategies.learner.state import State
 
 NEW_MODEL = "set a new model.name in perdure.toml and start a new learner, or undo the change"
 """The hint where a learner and the configuration have parted."""
@@ -40,13 +41,24 @@ class Recipe:
             "heads": self.heads,
         }
 
-    def network(self, spec: FeatureSpec, root: Path, *, restored: bool = False) -> Network:
+    def first(self, root: Path) -> State:
+        """What the file of trained weights holds that a model begins with; nothing: there is none.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        return State(models.trained(self.factory, self.parameters, root))
+
+    def network(
+        self, spec: FeatureSpec, root: Path, *, restored: bool = False, first: State | None = None
+    ) -> Network:
         """A network with first weights, drawn from torch's random stream or read from a file.
 
         Args:
             spec: The features.
             root: The workspace.
             restored: Saved weights follow, so that a file of first weights may be gone.
+            first: What that file held; None: it is read.
 
         Raises:
             ConfigError: The body cannot be made.
@@ -57,7 +69,10 @@ class Recipe:
             fault = f"model.heads = {self.heads!r}: {error}"
             raise ConfigError(str(root / CONFIG_NAME), [fault]) from error
         inputs = Network.inputs(spec)
-        body = models.build(self.factory, inputs, outputs, self.parameters, root, restored=restored)
+        body = models.build(
+            self.factory, inputs, outputs, self.parameters, root,
+            restored=restored, weights=first.tensors if first else None,
+        )  # fmt: skip
         return Network(spec, body, self.heads)
 
 

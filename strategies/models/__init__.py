@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from perdure.config import CONFIG_NAME
@@ -35,6 +37,8 @@ class BuiltIn:
     make: Callable[..., nn.Module]
     takes: tuple[str, ...]
     """Of `KINDS`."""
+    trained: bool = False
+    """Whether it takes first `weights`: the path of a safetensors file, from the workspace."""
 
 
 BUILT_IN: dict[str, BuiltIn] = {
@@ -54,7 +58,7 @@ def built_in(name: str) -> BuiltIn | None:
 
     if name not in vision.names():
         return None
-    return BuiltIn(partial(vision.classifier, name), ("images",))
+    return BuiltIn(partial(vision.classifier, name), ("images",), trained=True)
 
 
 def build(
@@ -65,6 +69,7 @@ def build(
     root: Path,
     *,
     restored: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
     """Make a body and see that it fits.
 
@@ -78,6 +83,7 @@ def build(
         parameters: Passed by name, after `inputs` and `outputs`.
         root: The workspace.
         restored: Saved weights follow, so a built-in's file of first `weights` is not read.
+        weights: What that file held, see `trained`; None: it is read.
 
     Raises:
         ConfigError: It cannot be found, cannot be made, does not fit the inputs, or gives
@@ -90,7 +96,9 @@ def build(
     function = known.make if known is not None else _find(factory, root)
     key = "model.factory" if not parameters else "model.parameters"
     value = factory if not parameters else dict(parameters)
-    given = dict(parameters) if known is None else _placed(parameters, root, restored)
+    given = dict(parameters)
+    if known is not None and known.trained and given.get("weights") is not None:
+        given["weights"] = None if restored else weights or trained(factory, parameters, root)
     try:
         body = function(inputs, outputs, **given)
     except Exception as error:
@@ -101,12 +109,22 @@ def build(
     return body
 
 
-def _placed(parameters: Mapping[str, Any], root: Path, restored: bool) -> dict[str, Any]:
-    """The parameters of a built-in, its file of weights found from the workspace."""
-    given = dict(parameters)
-    if isinstance(given.get("weights"), str):
-        given["weights"] = None if restored else str(root / given["weights"])
-    return given
+def trained(factory: str, parameters: Mapping[str, Any], root: Path) -> dict[str, Tensor]:
+    """What a built-in's file of first `weights` holds; empty: there is none.
+
+    Raises:
+        ConfigError: It cannot be read, or is no safetensors file.
+    """
+    known, path = built_in(factory), parameters.get("weights")
+    if known is None or not known.trained or path is None:
+        return {}
+    try:
+        return safetensors.torch.load((root / str(path)).read_bytes())
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    except SafetensorError as error:
+        why = f"is no safetensors file ({error}); other formats may run code when they are read"
+    raise _fault(root, f"model.parameters.weights = {path!r}: {why}")
 
 
 def _check_kind(factory: str, known: BuiltIn, kind: str, root: Path) -> None:

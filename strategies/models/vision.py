@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torchvision
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,7 +45,7 @@ def classifier(
     name: str,
     inputs: tuple[int, int, int],
     outputs: int,
-    weights: str | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     size: int | None = None,
     dropout: float | None = None,
     norm: Literal["batch", "group"] = "batch",
@@ -65,8 +63,8 @@ def classifier(
         name: One of `names`.
         inputs: (channels, height, width).
         outputs: Width of the output.
-        weights: A safetensors file with torchvision's state of this model. Its last layer is
-            left out where it has other outputs.
+        weights: Torchvision's state of this model. Its last layer is left out where it has
+            other outputs.
         size: Height and width, in pixels, that images are scaled to first; None: as they are.
         dropout: Share set to zero in training, 0 to below 1, in every dropout layer, or before
             the last layer of a model that has none; None: as torchvision has it.
@@ -75,8 +73,8 @@ def classifier(
             https://arxiv.org/abs/2203.16102).
 
     Raises:
-        ValueError: A parameter is out of range, the file cannot be used, or the images do not
-            suit the model.
+        ValueError: A parameter is out of range, the weights cannot be used, or the images do
+            not suit the model.
     """
     channels, height, width = inputs
     if size is not None:
@@ -163,8 +161,8 @@ def _put(net: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(net.get_submodule(place), last, layer)
 
 
-def _load(net: nn.Module, weights: str) -> None:
-    given, last = _read(weights), head(net)
+def _load(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    given, last = dict(weights), head(net)
     # What counts the batches that were seen is used by nothing, and older files lack it.
     wanted = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
     first = f"{next(n for n, m in net.named_modules() if isinstance(m, nn.Conv2d))}.weight"
@@ -173,9 +171,7 @@ def _load(net: nn.Module, weights: str) -> None:
     outputs, found = wanted[f"{last}.weight"], given.get(f"{last}.weight")
     if found is None or found.shape != outputs.shape:
         had = "none" if found is None else len(found)
-        _log.info(
-            "%s: the last layer stays untrained: outputs %s, not %d", weights, had, len(outputs)
-        )
+        _log.info("weights: the last layer stays untrained: outputs %s, not %d", had, len(outputs))
         for part in ("weight", "bias"):
             given.pop(f"{last}.{part}", None)
             wanted.pop(f"{last}.{part}", None)
@@ -184,22 +180,10 @@ def _load(net: nn.Module, weights: str) -> None:
         name = unfit[0]
         has = f"is {tuple(given[name].shape)}" if name in given else "is missing"
         raise ValueError(
-            f"weights = {weights!r}: {len(unfit)} tensors do not fit the model: {name} {has}, "
+            f"weights: {len(unfit)} tensors do not fit the model: {name} {has}, "
             f"not {tuple(wanted[name].shape)}"
         )
     extra = sorted(given.keys() - net.state_dict().keys())
     if extra:
-        _log.info("%s: %d tensors are not in the model, first %s", weights, len(extra), extra[0])
+        _log.info("weights: %d tensors are not in the model, first %s", len(extra), extra[0])
     net.load_state_dict({n: given[n] for n in wanted}, strict=False)
-
-
-def _read(weights: str) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(Path(str(weights)).read_bytes())
-    except OSError as error:
-        raise ValueError(f"weights = {weights!r}: cannot be read: {error.strerror}") from error
-    except SafetensorError as error:
-        raise ValueError(
-            f"weights = {weights!r}: is no safetensors file ({error}); other formats may run code "
-            "when they are read"
-        ) from error

@@ -120,7 +120,10 @@ def learn(
         randomness.restore(learner.streams, device)
         plugins = {s.name: s.plugin(settings) for s, settings in strategies if s.plugin}
         devices.begin_peak(device)
-        curve, best = _train(learner, plugins, rows, training, device, experience_id, profile)
+        first = learner.began_with() if any(s.anew for s, _ in strategies) else State()
+        curve, best = _train(
+            learner, plugins, rows, first, training, device, experience_id, profile
+        )
         peak = devices.peak_bytes(device)
     return Trained(
         curve.epochs,
@@ -136,6 +139,7 @@ def _train(
     learner: Learner,
     plugins: dict[str, Remembering],
     rows: _Rows,
+    first: State,
     training: TrainingConfig,
     device: torch.device,
     experience_id: str,
@@ -179,7 +183,7 @@ def _train(
             epochs=training.epochs,
             device=device,
             plugins=listeners,
-            fresh=lambda: learner.fresh().to(device),
+            fresh=lambda: learner.fresh(first).to(device),
             steps=Steps(
                 accumulate=training.accumulate,
                 clip_norm=training.clip_norm,
@@ -210,7 +214,7 @@ def _train(
     memory = {key: plugin.state() for key, plugin in plugins.items()}
     clock = {counter: getattr(strategy.clock, counter) for counter in CLOCK}
     streams = {**learner.streams, **randomness.capture(device)}
-    learner.model = model.to("cpu").eval()
+    learner.model, learner.first = model.to("cpu").eval(), first
     learner.optimizer, learner.memory, learner.clock = kept, memory, clock
     learner.streams, learner.cursor = streams, (*learner.cursor, experience_id)
     return curve, stopping.best if stopping else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from perdure.config import Config, TrainingConfig
 from perdure.errors import DataRefused, UsageError
@@ -146,6 +146,10 @@ def _train(
     profile: Path | None,
 ) -> tuple[Curve, int | None]:
     spec, name = learner.spec, training.optimizer.name
+
+    def criterion(y: Tensor) -> nn.Module:
+        return losses.criterion(training, spec, y, learner.root).to(device)
+
     model = copy.deepcopy(learner.model).to(device)
     precision = Precision(training.precision, device)
     precision.restore(learner.optimizer.values.get("scaler", {}))
@@ -178,11 +182,12 @@ def _train(
         strategy = Template(
             model=model,
             optimizer=optimizer,
-            criterion=losses.criterion(training, spec, rows.y, learner.root).to(device),
+            criterion=criterion(rows.y),
             batch_size=training.batch_size,
             epochs=training.epochs,
             device=device,
             plugins=listeners,
+            criterion_for=criterion if training.class_weights == "balanced" else None,
             fresh=lambda: learner.fresh(first).to(device),
             steps=Steps(
                 accumulate=training.accumulate,

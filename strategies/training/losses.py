@@ -45,7 +45,7 @@ def criterion(training: TrainingConfig, spec: FeatureSpec, y: Tensor, root: Path
     Args:
         training: Its loss, class weights and label smoothing.
         spec: The labels, in the order of the outputs.
-        y: Targets of the experience's training rows, for balanced weights.
+        y: Targets of the rows that are trained on, for balanced weights.
         root: The workspace, for the message.
 
     Raises:

@@ -53,6 +53,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         epochs: int,
         device: torch.device,
         plugins: Sequence[Any],
+        criterion_for: Callable[[Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None,
         fresh: Callable[[], nn.Module] | None = None,
         steps: Steps | None = None,
         precision: Precision | None = None,
@@ -75,6 +76,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         # Else the first `train` would wipe the optimizer's state (avalanche-lib 0.6.0).
         self.optimized_param_id = dict(model.named_parameters())
         self._callbacks: dict[str, list[Callable[..., Any]]] = {}
+        self._criterion_for = criterion_for
         self.fresh = fresh
         """Makes the model anew, with first weights from torch's random stream."""
         self._stop_training = False
@@ -235,6 +237,12 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Train on the experience's tensors as they are; Avalanche would copy the dataset."""
         self.adapted_dataset = self.experience.dataset
+
+    def _after_train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """Which rows are trained on is settled; balanced class weights are those of these rows."""
+        super()._after_train_dataset_adaptation(**kwargs)
+        if self._criterion_for is not None:
+            self._criterion = self._criterion_for(self.adapted_dataset.tensors[1])
 
     # What changes gradients does so before the update: there they are whole (not scaled, all
     # batches of an accumulation in them), and it is called once for each step.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from perdure.errors import PerdureError
 from perdure.strategies import own_code
 from perdure.strategies.learner.state import State
@@ -31,6 +33,8 @@ class Own(Plugin):
     def __init__(self, name: str, plugin: Any) -> None:
         super().__init__()
         self.name, self.plugin = name, plugin
+        self._device = torch.device("cpu")
+        self._marked = State()
 
     def state(self) -> State:
         """What `state_dict()` gives."""
@@ -38,8 +42,17 @@ class Own(Plugin):
 
     def restore(self, state: State, strategy: SupervisedTemplate) -> None:
         """To `load_state_dict()`; not called before the plugin has learned something."""
+        self._device = strategy.device
         if state.values:
-            self.plugin.load_state_dict(from_state(state, strategy.device))
+            self.plugin.load_state_dict(from_state(state, self._device))
+
+    def mark(self) -> None:
+        """Keep what `state_dict()` gives now: a copy, as the user's may go on changing its own."""
+        self._marked = self.state()
+
+    def rewind(self) -> None:
+        """To `load_state_dict()`, as it was at the mark."""
+        self.plugin.load_state_dict(from_state(self._marked, self._device))
 
 
 def make(name: str, settings: Mapping[str, Any], root: Path) -> Own:

@@ -16,7 +16,7 @@ from perdure.config import Config
 from perdure.errors import ConfigError, Fault
 from perdure.strategies import catalogue
 from perdure.strategies.learner.learner import Learner
-from perdure.strategies.learner.state import State
+from perdure.strategies.learner.state import State, digest
 from perdure.strategies.plugins import tree
 from perdure.strategies.training import engine
 from perdure.tasks.training import learning_key
@@ -52,6 +52,21 @@ class Labels(Anchor):
         assert len(strategy.mb_task_id) == len(strategy.mb_y)
         seen = {*self.memory.get("seen", []), *map(str, strategy.mb_task_id.tolist())}
         self.memory["seen"] = sorted(seen)
+
+class Counting(SupervisedPlugin):
+    """Counts updates, and sums up the weights that they led to."""
+    def __init__(self):
+        super().__init__()
+        self.memory = {"updates": 0, "path": {}}
+    def after_update(self, strategy, **kwargs):
+        self.memory["updates"] += 1
+        for name, p in strategy.model.named_parameters():
+            path = self.memory["path"].setdefault(name, torch.zeros_like(p))
+            path.add_(p.detach())
+    def state_dict(self):
+        return self.memory
+    def load_state_dict(self, state):
+        self.memory = state
 
 class Forgetful(SupervisedPlugin):
     pass
@@ -116,6 +131,29 @@ def test_it_learns_and_its_state_survives(root: Path, tmp_path: Path) -> None:
     for one in (maimed, learner):
         engine.learn(one, "3", *table(3), *table(9, rows=0), config)
     assert maimed.weights_sha256 != learner.weights_sha256
+
+
+def test_early_stopping_takes_it_back_to_the_best_epoch(root: Path) -> None:
+    """As a training that ended there leaves it; in the next experience it goes on from there."""
+    name = "plugins/mine.py:Counting"
+
+    def learned_in(learner: Learner, number: int, **training: Any) -> tuple[int | None, State]:
+        config = config_of([name], learning_rate=0.2, **training)
+        rows, watched = table(number), table(number, rows=20)
+        record = engine.learn(learner, str(number), *rows, *watched, config)
+        return record.best_epoch, learner.memory[catalogue.key_of(name)]
+
+    stopped, ended = (Learner.new(spec_of(), config_of([name]), root, *table(0)) for _ in range(2))
+    updates = 0
+    for number in range(2):
+        best, held = learned_in(stopped, number, epochs=12, patience=100)
+        assert best is not None
+        assert best < 12
+        updates += 4 * best  # 60 rows in batches of 16
+        assert held.values["tree"]["dict"][0] == ["updates", updates]
+        if number == 0:
+            _, expected = learned_in(ended, number, epochs=best)
+            assert digest({"own": held}) == digest({"own": expected})
 
 
 @pytest.mark.parametrize("other", sorted(catalogue.discover()))

@@ -90,7 +90,8 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         self._courier = Courier(device)
         self._compiled: tuple[nn.Module, Callable[[Tensor], Tensor]] | None = None
         self._drops_single = normalises(model)
-        self._gathered = self._expected = self._batches = 0
+        self._gathered = self._expected = 0.0
+        self._batches = 0
         owners = [p.objective for p in plugins if hasattr(p, "objective")]
         if len(owners) > 1:
             raise ValueError(f"{len(owners)} plugins want to be the loss; one can")
@@ -169,7 +170,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
             return False
         # Each batch by its share of the group's rows: their sum is the gradient of one large
         # batch. How many rows there will be is not known yet, so full batches are expected.
-        rows = len(self.mbatch[1])
+        rows = self._counted()
         if not begun:
             self._gathered, self._batches = 0, 0
             self._expected = rows * self.steps.accumulate
@@ -177,6 +178,13 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         self._batches += 1
         self.precision.backward(self.loss * (rows / self._expected))
         return self._batches < self.steps.accumulate
+
+    def _counted(self) -> float:
+        """How many rows the batch has; with class weights, what its loss is divided by."""
+        y, weights = self.mbatch[1], None
+        if isinstance(self._criterion, nn.CrossEntropyLoss) and self._objective is None:
+            weights = self._criterion.weight
+        return len(y) if weights is None else float(weights[y].sum())
 
     def _step(self, **kwargs: Any) -> None:
         """Change the weights, unless float16 gradients overflowed."""
@@ -192,7 +200,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
 
     @torch.no_grad()
     def _complete(self) -> None:
-        """Gradients of the whole group, however many rows it had, and of the L1 penalty."""
+        """Gradients of the whole group, whatever its rows count, and of the L1 penalty."""
         trained = [p for p in self.model.parameters() if p.grad is not None]
         gradients = [p.grad for p in trained if p.grad is not None]
         if self._gathered != self._expected:

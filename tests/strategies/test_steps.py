@@ -112,6 +112,28 @@ def test_accumulated_batches_are_one_large_batch(batch: int, together: int, larg
     assert not torch.allclose(apart[0], expected[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize("chosen", ["balanced", {"yes": 7.0}])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_accumulated_batches_are_one_large_batch_with_class_weights(
+    chosen: Any, smoothing: float
+) -> None:
+    """Of both a group that is whole, and one that the pass leaves incomplete."""
+    plain = {**PLAIN, "epochs": 2, "class_weights": chosen, "label_smoothing": smoothing}
+    columns, target = table(0)
+    target[:40], target[40:] = "yes", "no"  # so that weights differ between the batches
+
+    def after(**training: Any) -> list[Tensor]:
+        config = config_of(["naive"], **{**plain, **training})
+        learner = new(config)
+        engine.learn(learner, "0", columns, target, *table(9, rows=0), config)
+        return weights(learner)
+
+    for batch, together, large in ((15, 4, 60), (16, 3, 48)):
+        expected = after(batch_size=large)
+        found = after(batch_size=batch, accumulate=together)
+        close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_group_of_batches_is_one_update(calls: list[str]) -> None:
     learned(config_of(["naive"], epochs=2, batch_size=10, accumulate=4), 1)
     assert calls == ["before", "after"] * 4  # 6 batches a pass: a group of 4, then one of 2

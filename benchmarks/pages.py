@@ -174,6 +174,8 @@ def _section(strategy: Strategy, settings: str) -> str:
     if strategy.combines:
         others = ", ".join(f"`{name}`" for name in sorted(strategy.combines))
         lines += ["", f"Works beside {others}."]
+        if strategy.apart:
+            lines[-1] += f" Not beside others of its kind: {strategy.apart}."
     elif strategy.alone:
         lines += ["", f"Works beside no other: {strategy.alone}."]
     if measured := _measured_of(strategy.name):

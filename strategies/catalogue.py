@@ -120,8 +120,9 @@ def _clashes(key: str, entry: StrategyConfig, before: list[str]) -> list[str]:
     ]
 
 
-def _because(*strategies: Strategy) -> str:
-    return next((f" ({s.name}: {s.alone})" for s in strategies if s.alone), "")
+def _because(mine: Strategy, other: Strategy) -> str:
+    reasons = ((mine, mine.alone), (other, other.alone), (mine, mine.apart), (other, other.apart))
+    return next((f" ({strategy.name}: {why})" for strategy, why in reasons if why), "")
 
 
 def chosen(config: Config, root: Path) -> list[tuple[Strategy, Settings]]:

@@ -57,6 +57,8 @@ class Strategy:
     """Other strategies that it works beside."""
     alone: str = ""
     """Why it works beside no others, for the one who tries; ends without a full stop."""
+    apart: str = ""
+    """Why it works beside some and not beside others that do, likewise."""
     unfit: Callable[[Any, Config], str] | None = None
     """Why settings do not fit the rest of the configuration, as `key = value: reason`, the key
     below that of the strategy; empty where they do."""

@@ -40,7 +40,8 @@ The loss that is reported for an epoch is without the penalty, and can be compar
 the validation rows.
 
 State: `A/<parameter>` and `B/<parameter>`, float32, each shaped as its parameter.
-Fits classification and regression. Combines with `replay`: the Fisher takes the new rows alone.
+Fits classification and regression. Combines with `replay` and `lwf`: the Fisher takes the new
+rows alone, and their loss without the distillation.
 
 References: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS
 114 (2017), https://arxiv.org/abs/1612.00796; Huszár, "Note on the quadratic penalties in
@@ -103,6 +104,7 @@ STRATEGY = Strategy(
     "makes its weights matter to every experience, which then stand in each other's way. A "
     "penalty too high stops learning, or diverges unless the form is proximal",
     reference="Kirkpatrick et al. 2017, https://arxiv.org/abs/1612.00796",
-    combines=frozenset({"replay"}),
+    combines=frozenset({"lwf", "replay"}),
+    apart="mas and si pull the same weights back, each by a measure of its own: choose one",
     plugin=_plugin,
 )

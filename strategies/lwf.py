@@ -18,7 +18,8 @@ precision need nothing of their own.
 
 State: `known`, the learned outputs, ascending. The teacher is no part of it: between two
 experiences it is the learner's own weights.
-Fits classification and regression. Combines with `replay`: memory rows are distilled too.
+Fits classification and regression. Combines with `replay`: memory rows are distilled too; and
+with `ewc`, `mas` and `si`, which hold the weights as this holds the outputs.
 
 References: Li and Hoiem, "Learning without forgetting", ECCV 2016,
 https://arxiv.org/abs/1606.09282; Avalanche's `LwFPlugin`.
@@ -61,6 +62,6 @@ STRATEGY = Strategy(
     "nothing of the past; and when each experience brings its own classes and no `replay` "
     "stands beside it",
     reference="Li and Hoiem 2016, https://arxiv.org/abs/1606.09282",
-    combines=frozenset({"replay"}),
+    combines=frozenset({"ewc", "mas", "replay", "si"}),
     plugin=_plugin,
 )

@@ -13,7 +13,7 @@ value of a batch's mean gradient, in which rows cancel out; this one each row's.
 The loss that is reported for an epoch is without the penalty.
 
 State: `A/<parameter>`, Ω, float32, each shaped as its parameter; θ* are the learner's weights.
-Fits classification and regression. Combines with `replay`: Ω takes the new rows alone.
+Fits classification and regression. Combines with `replay` and `lwf`: Ω takes the new rows alone.
 
 Reference: Aljundi et al., "Memory aware synapses: learning what (not) to forget", ECCV 2018,
 https://arxiv.org/abs/1711.09601
@@ -59,6 +59,7 @@ STRATEGY = Strategy(
     fails="as `ewc`; large outputs make large importances, so the penalty has to be found anew "
     "when the network or its training changes",
     reference="Aljundi et al. 2018, https://arxiv.org/abs/1711.09601",
-    combines=frozenset({"replay"}),
+    combines=frozenset({"lwf", "replay"}),
+    apart="ewc and si pull the same weights back, each by a measure of its own: choose one",
     plugin=_plugin,
 )

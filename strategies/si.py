@@ -23,7 +23,7 @@ The loss that is reported for an epoch is without the penalty. Early stopping go
 
 State: `A/<parameter>`, Ω, float32, each shaped as its parameter; θ* are the learner's weights.
 Fits classification and regression. Combines with `replay`: then the loss is that of new and
-remembered rows together.
+remembered rows together; and with `lwf`: then it is with the distillation.
 
 References: Zenke, Poole and Ganguli, "Continual learning through synaptic intelligence",
 ICML 2017, https://arxiv.org/abs/1703.04200; https://github.com/ganguli-lab/pathint
@@ -65,6 +65,7 @@ STRATEGY = Strategy(
     fails="as `ewc`; and when an experience is so short, or its batches so small, that the "
     "noise of the gradients is most of what is added up",
     reference="Zenke, Poole and Ganguli 2017, https://arxiv.org/abs/1703.04200",
-    combines=frozenset({"replay"}),
+    combines=frozenset({"lwf", "replay"}),
+    apart="ewc and mas pull the same weights back, each by a measure of its own: choose one",
     plugin=_plugin,
 )

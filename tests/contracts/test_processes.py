@@ -21,7 +21,7 @@ def test_three_processes_learn_what_one_does(tmp_path: Path) -> None:
             check=True,
         )
     step(tmp_path, 2)  # the third process is this one
-    assert len(CASES) == 19
+    assert len(CASES) == 22
     for case, strategies in CASES.items():
         config = config_of(strategies)
         here = learned(config, 3)

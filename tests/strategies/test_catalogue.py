@@ -59,7 +59,7 @@ def test_defaults_are_pinned() -> None:
         (
             ["replay", "naive"],
             "training.strategies.1.name = 'naive': does not combine with 'replay'; "
-            "naive combines with nothing",
+            "naive combines with nothing (naive: it is training with nothing added, so",
         ),
         (
             ["ewc", "der++"],
@@ -70,6 +70,11 @@ def test_defaults_are_pinned() -> None:
             ["gdumb", "replay"],
             "training.strategies.1.name = 'replay': does not combine with 'gdumb'; replay combines "
             "with ewc, lwf, mas, si (gdumb: it trains a new model on its memory alone",
+        ),
+        (
+            ["ewc", "replay", "si"],
+            "training.strategies.2.name = 'si': does not combine with 'ewc'; si combines with lwf, "
+            "replay (si: ewc and mas pull the same weights back, each by a measure of its own",
         ),
         ([{"name": "der++", "beta": -1}], "training.strategies.0.beta = -1: input should be"),
         ([{"name": "gem", "memories": 0}], "training.strategies.0.memories = 0: input should be"),
@@ -105,6 +110,25 @@ def test_what_a_loss_would_leave_out_without_a_word_is_refused(
     others = [name for name, s in catalogue.discover().items() if name != "icarl"]
     assert [name for name in others if catalogue.check(config_of([name], **training), ROOT)] == []
     assert catalogue.check(config_of(["icarl"], label_smoothing=0.0), ROOT) == []
+
+
+@pytest.mark.parametrize("first", catalogue.discover())
+def test_every_pair_that_is_refused_is_told_why(first: str) -> None:
+    known = catalogue.discover()
+    for second in set(known) - {first}:
+        faults = catalogue.check(config_of([first, second]), ROOT)
+        if second in known[first].combines:
+            assert faults == []
+            continue
+        (fault,) = faults
+        reason = re.fullmatch(r".*; \S+ combines with [^(]*\((\S+): (.{30,})\)", fault)
+        assert reason, fault
+        assert reason[1] in (first, second)
+
+
+def test_what_holds_weights_outputs_and_rows_goes_together() -> None:
+    for penalty in ("ewc", "mas", "si"):
+        assert catalogue.check(config_of(["replay", penalty, "lwf"]), ROOT) == []
 
 
 def test_all_faults_are_told_together() -> None:
@@ -170,4 +194,5 @@ def test_every_strategy_says_formula_reference_state_and_what_it_fits() -> None:
         assert re.search(r"^    \S.*[=←·] ", docstring, re.MULTILINE)  # a formula of its own line
         said = (strategy.memory, strategy.cost, strategy.fails, strategy.reference)
         assert all(said) or name == "naive"
-        assert not any(word.endswith(".") for word in (*said, strategy.alone, strategy.summary))
+        told = (*said, strategy.alone, strategy.apart, strategy.summary)
+        assert not any(word.endswith(".") for word in told)

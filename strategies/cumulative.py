@@ -38,6 +38,7 @@ STRATEGY = Strategy(
     fails="when there are many experiences: its cost and its memory grow with each",
     reference="Lomonaco et al. 2021, https://arxiv.org/abs/2104.00405",
     bounded=False,
+    joins=True,
     alone="it learns from every row as it is, so there is nothing to hold on to",
     plugin=_plugin,
 )

@@ -50,6 +50,9 @@ class Strategy:
     bounded: bool = True
     """Whether what it keeps, and the cost of an experience, are bounded whatever the number
     of experiences; only the references `cumulative` and `joint` are not."""
+    joins: bool = False
+    """Whether it trains on a copy of the new rows and those that it keeps, joined: then each lies
+    in memory twice."""
     anew: bool = False
     """Whether every experience begins with a new model; a learner whose first weights are those
     of a file then keeps them."""

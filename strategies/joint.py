@@ -40,6 +40,7 @@ STRATEGY = Strategy(
     fails="when there are many experiences: its cost and its memory grow with each",
     reference="Lomonaco et al. 2021, https://arxiv.org/abs/2104.00405",
     bounded=False,
+    joins=True,
     anew=True,
     alone="it learns every row anew, so there is nothing to hold on to",
     plugin=_plugin,

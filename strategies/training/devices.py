@@ -42,18 +42,29 @@ def choose_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory of a CUDA device that is free; None: not known, or it is the machine's own."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    """Memory of a CUDA device that is free; None: not known, or it is the machine's own.
+
+    What torch holds there without using it, as after an earlier experience, is free too.
+    """
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def home(tensors: Sequence[Tensor], device: torch.device) -> torch.device:
+def home(tensors: Sequence[Tensor], device: torch.device, copies: int = 1) -> torch.device:
     """Where tensors are to be kept: on the device if they fit `SHARE` of it, else on the CPU.
+
+    Args:
+        tensors: What is to be kept.
+        device: Where training runs.
+        copies: How many times all of it will lie there at once.
 
     An Apple GPU has no memory of its own, so there they always lie on the device.
     """
     free = free_bytes(device)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    fits = free is None or size <= SHARE * free
+    fits = free is None or copies * size <= SHARE * free
     return device if fits else torch.device("cpu")
 
 

@@ -110,7 +110,8 @@ def learn(
         new = _tensors(learner, columns_train, target_train)
         checks.rows_suffice(learner, experience_id, len(new[0]), training)
         held = [t for state in learner.memory.values() for t in state.tensors.values()]
-        place = devices.home([*new, *held], device)
+        copies = 2 if any(s.joins for s, _ in strategies) else 1
+        place = devices.home([*new, *held], device, copies)
         x, y = (devices.kept(tensor, place, device) for tensor in new)
         watched = _tensors(learner, columns_val, target_val)
         beside = devices.home(watched, device)

@@ -10,8 +10,21 @@ import pytest
 import torch
 
 from perdure.errors import Fault, UsageError
+from perdure.strategies import catalogue
+from perdure.strategies.features.encoding import encode
 from perdure.strategies.training import compilation, devices
-from tests.strategies.small import config_of, copied, learn, learned, new
+from perdure.strategies.training.template import Template
+from tests.strategies.small import (
+    CASES,
+    config_of,
+    copied,
+    learn,
+    learned,
+    new,
+    once,
+    sizes,
+    table,
+)
 
 CPU = torch.device("cpu")
 MODELS = """
@@ -127,9 +140,46 @@ def test_rows_lie_on_the_device_where_half_of_it_holds_them(
     for free, place in ((2 * size, cuda), (2 * size - 1, CPU), (0, CPU)):
         monkeypatch.setattr(devices, "free_bytes", lambda _device, free=free: free)
         assert devices.home(rows, cuda) == place
+    for free, place in ((4 * size, cuda), (4 * size - 1, CPU)):
+        monkeypatch.setattr(devices, "free_bytes", lambda _device, free=free: free)
+        assert devices.home(rows, cuda, copies=2) == place
     monkeypatch.undo()
     assert devices.home(rows, CPU) == CPU
     assert devices.free_bytes(CPU) is None
+
+
+def test_what_torch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 8000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 300)
+    assert devices.free_bytes(torch.device("cuda")) == 1400
+
+
+@pytest.mark.parametrize("name", catalogue.discover())
+def test_rows_count_twice_where_a_strategy_joins_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    joined: list[bool] = []
+    home, loader = devices.home, Template.make_train_dataloader
+
+    def noting_home(tensors: Any, device: torch.device, copies: int = 1) -> torch.device:
+        asked.append((sum(t.nbytes for t in tensors), copies))
+        return home(tensors, device, copies)
+
+    def noting_loader(self: Template, **kwargs: Any) -> None:
+        joined.append(self.adapted_dataset is not self.experience.dataset)
+        loader(self, **kwargs)
+
+    learner = once(name, 1)
+    held = sizes(learner).get(name, 0)
+    monkeypatch.setattr(devices, "home", noting_home)
+    monkeypatch.setattr(Template, "make_train_dataloader", noting_loader)
+    learn(learner, 1, config_of(CASES[name]))
+    x = learner.prepare(encode(learner.spec, table(1)[0]))
+    new = x.nbytes + 60 * torch.int64.itemsize
+    assert asked[0] == (new + held, 2 if joined == [True] else 1)
+    assert joined == [name in ("cumulative", "gdumb", "icarl", "joint")]
 
 
 def test_a_batch_that_is_there_stays_as_it_is() -> None:

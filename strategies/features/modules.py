@@ -7,7 +7,8 @@ registered takes raw columns and cannot be skewed against training.
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -195,6 +196,19 @@ class Network(nn.Module):
         if self._heads == 1:
             return torch.zeros(len(prepared), dtype=torch.int64, device=prepared.device)
         return prepared[:, self._plain + self._task].to(torch.int64)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As torch's; a plain dict of tensors, as a file has it, is of these modules' versions.
+
+        What says so is lost with the type that `state_dict` gives, and torchvision's MNASNet
+        refuses to load without.
+        """
+        if not hasattr(state_dict, "_metadata"):
+            whole = self.state_dict()
+            whole.clear()
+            whole.update(state_dict)
+            state_dict = whole
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def take_statistics(self, other: Network) -> None:
         """Standardise pixels as another network does."""

@@ -186,4 +186,6 @@ def _load(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     extra = sorted(given.keys() - net.state_dict().keys())
     if extra:
         _log.info("weights: %d tensors are not in the model, first %s", len(extra), extra[0])
-    net.load_state_dict({n: given[n] for n in wanted}, strict=False)
+    state = net.state_dict()  # which also says of what version the modules are: mnasnet asks
+    state.update({n: given[n] for n in wanted})
+    net.load_state_dict(state)

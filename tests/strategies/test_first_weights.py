@@ -96,6 +96,24 @@ def test_those_that_begin_anew_say_so() -> None:
     assert ANEW == ["gdumb", "joint"]
 
 
+def test_a_model_that_asks_of_what_version_its_weights_are(tmp_path: Path) -> None:
+    """MNASNet refuses a plain dict of tensors, which is what any file of ours holds."""
+    name, path = "mnasnet0_5", tmp_path / "trained.safetensors"
+    net = torchvision.models.get_model(name, weights=None)
+    safetensors.torch.save_file(net.state_dict(), path)
+    model = {"factory": name, "parameters": {"weights": path.name}}
+    config = config_of(["naive"], model=model, epochs=2, batch_size=8, patience=1)
+    learner = Learner.new(SPEC, config, tmp_path, *pictures(0))
+    first = learner.model.body.state_dict()["net.layers.0.weight"]
+    assert torch.equal(first, net.state_dict()["layers.0.weight"])
+    engine.learn(learner, "0", *pictures(0), *pictures(9), config)
+    learner.save(tmp_path / "saved")
+    loaded = Learner.load(tmp_path / "saved", config, tmp_path, WIDER)
+    assert both(loaded) == both(learner)
+    growth.grow(loaded, WIDER)
+    engine.learn(loaded, "1", *pictures(1), *pictures(9), config)
+
+
 @pytest.mark.parametrize("change", ["gone", "another"])
 @pytest.mark.parametrize("strategy", ANEW)
 def test_a_version_needs_the_file_no_more(strategy: str, change: str, root: Path) -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
+import torchvision
 
+from perdure.errors import ConfigError
 from perdure.flows.initialise import initialise
 from perdure.flows.retrain import retrain
 from tests.flows.test_kinds import EACH, reviews, served
@@ -53,6 +57,25 @@ def test_of_images(model: str, tmp_path: Path) -> None:
     learned(root)
     asked = np.stack([picture_kit.pixels("dark", 9000 + n) for n in range(10)])
     assert np.mean(served(root).predict(asked) == "dark") > 0.8
+
+
+def test_of_images_with_trained_weights_and_batch_normalisation(tmp_path: Path) -> None:
+    """As torchvision has it, `norm` left out; the file is needed by the first version alone."""
+    name, root = "resnet18", tmp_path / "w"
+    initialise(root, picture_kit.folder(tmp_path / "first", picture_kit.files(EACH)))
+    chosen = f'factory = "{name}"\nparameters = {{ weights = "trained.safetensors" }}'
+    choose(root, "cnn", chosen, "epochs = 6\nbatch_size = 16")
+    with pytest.raises(ConfigError, match=r"weights = 'trained\.safetensors': cannot be read"):
+        retrain.fn(str(root))
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, weights=None)
+    safetensors.torch.save_file(net.state_dict(), root / "trained.safetensors")
+    learned(root)
+    (root / "trained.safetensors").unlink()
+    model = served(root)
+    for label in picture_kit.CLASSES:
+        asked = np.stack([picture_kit.pixels(label, 9000 + n) for n in range(10)])
+        assert np.mean(model.predict(asked) == label) > 0.8
 
 
 def test_transformer(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Each is one for the whole process, and Python's is drawn from by threads that know nothing of
 training: the websockets of Prefect's events and logs take the mask of every message from it.
-So while a learner's streams are in place, other threads draw from another one (ADR 24).
+So a thread that trains has one of its own (ADR 24).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from perdure.strategies.learner.state import State, on_cpu
 
 TORCH, NUMPY, PYTHON = "random.torch", "random.numpy", "random.python"
 
-_OTHERS = random.Random()
-"""What threads that do not train draw from meanwhile."""
-_trains: int | None = None
-"""The thread whose streams are in place."""
+_PROCESS: random.Random = vars(random)["_inst"]
+"""Python's stream that all threads share; that of `random.random` and the others."""
+_here = threading.local()
+"""Has this thread's own as `stream`, while it trains."""
 
 
 def seed(value: int, device: torch.device) -> None:
@@ -33,13 +33,13 @@ def seed(value: int, device: torch.device) -> None:
         with _current(device):
             _accelerator(device).manual_seed(value)
     np.random.seed(value)
-    random.seed(value)
+    _each(lambda stream: stream.seed(value))
 
 
 def capture(device: torch.device) -> dict[str, State]:
     """The state of every stream, as parts of a learner."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, words, gauss_next = random.getstate()
+    version, words, gauss_next = _stream().getstate()
     states = {
         TORCH: State({"state": torch.get_rng_state().clone()}),
         NUMPY: State(
@@ -76,7 +76,8 @@ def restore(states: Mapping[str, State], device: torch.device) -> None:
         )
     )
     words = tuple(python.tensors["words"].tolist())
-    random.setstate((python.values["version"], words, python.values["gauss_next"]))
+    state = python.values["version"], words, python.values["gauss_next"]
+    _each(lambda stream: stream.setstate(state))
     here = states.get(f"random.{device.type}")
     if device.type != "cpu" and here is not None:
         with _current(device):
@@ -87,46 +88,46 @@ def restore(states: Mapping[str, State], device: torch.device) -> None:
 def isolated(device: torch.device) -> Iterator[None]:
     """Put this process's streams back as they were when the context ends.
 
-    Until then Python's own, the functions of `random`, is this thread's alone.
+    Until then what this thread draws by the module `random` is of a stream of its own.
     """
-    with _undisturbed():
-        before = capture(device)
-        try:
-            yield
-        finally:
-            restore(before, device)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """The functions of the module `random` take other threads to another stream meanwhile."""
-    global _trains
-    if _trains is not None:  # within another one; or this thread is one of the others
-        yield
-        return
-    functions = {
-        name: function
-        for name in random.__all__
-        if isinstance(getattr(function := getattr(random, name), "__self__", None), random.Random)
-    }
-    _OTHERS.seed()  # forks of one process would all draw the same
-    _trains = threading.get_ident()
-    for name, function in functions.items():
-        setattr(random, name, _parted(function, getattr(_OTHERS, name)))
+    _part()
+    outer, process, before = _stream(), _PROCESS.getstate(), capture(device)
+    _here.stream = random.Random()
     try:
         yield
     finally:
-        for name, function in functions.items():
-            setattr(random, name, function)
-        _trains = None
+        _here.stream = outer
+        restore(before, device)
+        _PROCESS.setstate(process)
 
 
-def _parted(mine: Callable[..., Any], others: Callable[..., Any]) -> Callable[..., Any]:
+def _stream() -> random.Random:
+    """What the functions of the module `random` draw from, in this thread."""
+    stream: random.Random = getattr(_here, "stream", _PROCESS)
+    return stream
+
+
+def _each(step: Callable[[random.Random], object]) -> None:
+    """Do a step with this thread's stream, and with the one that all share.
+
+    A module that had `from random import choice` before `_part` draws from the latter.
+    """
+    for stream in {_stream(), _PROCESS}:
+        step(stream)
+
+
+def _part() -> None:
+    """From now on the functions of the module `random` ask whose stream it is."""
+    for name in random.__all__:
+        if getattr(getattr(random, name), "__self__", None) is _PROCESS:
+            setattr(random, name, _parted(name))
+
+
+def _parted(name: str) -> Callable[..., Any]:
     def function(*values: Any, **named: Any) -> Any:
-        # Asked at each call: a module that is imported meanwhile may keep this function for good.
-        apart = _trains not in (None, threading.get_ident())
-        return (others if apart else mine)(*values, **named)
+        return getattr(_stream(), name)(*values, **named)
 
+    function.__name__ = function.__qualname__ = name
     return function
 
 

@@ -52,7 +52,7 @@ def wanted(client: SyncPrefectClient, ws: Workspace) -> tuple[AutomationCore, ..
 
     return (
         AutomationCore(
-            name=f"{model}: data arrived",
+            name=names.data_arrived(model),
             description="An event perdure.data.arrived starts a retraining.",
             trigger=_on(model, {"perdure.data.arrived"}, trigger.debounce),
             actions=[start(min_rows=trigger.min_rows)],

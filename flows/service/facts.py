@@ -29,9 +29,6 @@ SOON_S = 60.0
 NEWEST = 20
 """So many of the ended runs are looked at."""
 
-AUTOMATION = "{model}: data arrived"
-"""Whoever pauses it in Prefect's page wants no retraining because of new data."""
-
 AWAY = (
     "Unreachable:", "ConnectError:", "ConnectTimeout:", "ReadTimeout:", "ReadError:",
     "RemoteProtocolError:", "Server error '5",
@@ -130,7 +127,7 @@ def gather(
 
 
 def _is_off(ws: Workspace, client: SyncPrefectClient) -> bool:
-    found = client.read_automations_by_name(AUTOMATION.format(model=ws.config.model.name))
+    found = client.read_automations_by_name(names.data_arrived(ws.config.model.name))
     return bool(found) and not any(one.enabled for one in found)
 
 

@@ -43,6 +43,11 @@ def model_tag(model: str) -> str:
     return f"{TAG}:{model}"
 
 
+def data_arrived(model: str) -> str:
+    """The automation that starts a retraining on new data; whoever pauses it wants none."""
+    return f"{model}: data arrived"
+
+
 def queue(model: str) -> str:
     """The work queue, in each pool, of a model's flow runs."""
     return slug(model)

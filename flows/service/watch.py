@@ -9,8 +9,6 @@ MLflow is away.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import signal
 import sys
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from perdure.flows.service.events import Heard
 
 logger = logging.getLogger("perdure")
-
-HERALD = "perdure.flows.service.herald"
 
 
 class Watcher:
@@ -145,8 +141,9 @@ class Watcher:
 
     def _herald_step(self) -> Callable[[], float]:
         def step() -> float:
-            if importlib.util.find_spec(HERALD) is not None:
-                importlib.import_module(HERALD).tell(self._settings.get())
+            from perdure.flows.service import herald
+
+            herald.tell(self._settings.get())
             return TICK_S
 
         return step

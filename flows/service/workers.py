@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perdure import parent, waiting
 from perdure.config import Workspace
@@ -18,6 +18,7 @@ from perdure.errors import UsageError
 from perdure.flows.service import gpus, worker
 from perdure.flows.service.names import Pool
 from perdure.flows.workspace import open_workspace
+from perdure.pauses import Pauses
 
 logger = logging.getLogger("perdure")
 
@@ -26,12 +27,6 @@ STOP_S = 9.5
 
 LOOK_S = 0.5
 """How often it is looked whether a worker has ended."""
-
-LONGEST_PAUSE_S = 60.0
-"""Between two starts of a worker that ends again and again."""
-
-LIVED_S = 60.0
-"""A worker that lived so long is started again at once."""
 
 LOOK_FOR_GPUS_S = 60.0
 """How often a machine without a GPU is looked at: a driver may be loaded late."""
@@ -45,7 +40,7 @@ class Kept:
     environment: dict[str, str]
     label: str
     process: subprocess.Popen[bytes] | None = None
-    pause_s: float = 1.0
+    pauses: Pauses = field(default_factory=Pauses)
     start_at: float = 0.0
     started: float = 0.0
 
@@ -68,10 +63,9 @@ class Kept:
                 self._pause(now, f"cannot be started: {error}")
 
     def _pause(self, now: float, why: str) -> None:
-        lived = now - self.started > LIVED_S
-        self.pause_s = 1.0 if lived else min(2 * self.pause_s, LONGEST_PAUSE_S)
-        self.start_at = now + self.pause_s
-        logger.warning("%s %s; started again in %g s.", self.label, why, self.pause_s)
+        pause = self.pauses.after(now - self.started)
+        self.start_at = now + pause
+        logger.warning("%s %s; started again in %g s.", self.label, why, pause)
 
     def end(self) -> None:
         """Ask it to end."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from perdure import running
 from perdure.errors import PerdureError
+from perdure.pauses import Pauses
 from perdure.up.parts import Part, Plan
-from perdure.up.pauses import Pauses
 from perdure.up.supervisor import Supervisor
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from perdure.errors import UsageError
 from perdure.up import commands, logs
-from perdure.up.pauses import Pauses
 
 
 def test_a_log_never_grows_beyond_its_bound_and_keeps_the_newest(tmp_path: Path) -> None:
@@ -77,9 +76,3 @@ def test_a_part_that_has_written_nothing_is_wrong_use(tmp_path: Path) -> None:
     assert (found.part, found.lines) == ("worker", ("two",))
     with pytest.raises(UsageError, match="there are worker"):
         commands.logs(tmp_path, "server", 10)
-
-
-def test_pauses_grow_and_begin_anew_after_a_longer_life() -> None:
-    pauses = Pauses()
-    assert [pauses.after(0.0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert [pauses.after(lived) for lived in (61.0, 0.0, 59.0)] == [1, 2, 4]

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from perdure import running
 from perdure.errors import Fault, PerdureError, UsageError
+from perdure.pauses import Pauses
 from perdure.running import PartState
 from perdure.up import kin
 from perdure.up.logs import Log
 from perdure.up.parts import Part
-from perdure.up.pauses import Pauses
 from perdure.up.process import Process, how
 from perdure.up.why import failure
 

@@ -17,12 +17,12 @@ from typing import Literal
 import psutil
 
 from perdure import running
+from perdure.pauses import Pauses
 from perdure.running import Running
 from perdure.up import kin
 from perdure.up.keeping import Keeping
 from perdure.up.logs import Log
 from perdure.up.parts import Plan, module
-from perdure.up.pauses import Pauses
 from perdure.up.process import Process
 
 STOP_SECONDS = 10.0

@@ -128,7 +128,7 @@ def runs(client: SyncPrefectClient, ws: Workspace) -> list[FlowRun]:
 
 def without_automation(client: SyncPrefectClient, ws: Workspace) -> None:
     """As if the event, or what waits for it, were lost."""
-    (found,) = client.read_automations_by_name(facts.AUTOMATION.format(model=ws.config.model.name))
+    (found,) = client.read_automations_by_name(names.data_arrived(ws.config.model.name))
     client.delete_automation(found.id)
 
 
@@ -208,9 +208,7 @@ def test_a_paused_deployment_or_automation_is_respected(
     assert found() == (True, False)
     full = names.full("retrain", workspace.config.model.name)
     deployment = client.read_deployment_by_name(full).id
-    (automation,) = client.read_automations_by_name(
-        facts.AUTOMATION.format(model=workspace.config.model.name)
-    )
+    (automation,) = client.read_automations_by_name(names.data_arrived(workspace.config.model.name))
     client.pause_deployment(deployment)
     assert found() == (True, True)
     client.resume_deployment(deployment)

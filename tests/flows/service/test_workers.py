@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,7 +70,32 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(
         now = max(one.start_at, now)
         assert len(pauses) < 10
     assert tries == 3
-    assert pauses[:2] == [2.0, 4.0]
+    assert pauses[:2] == [1.0, 2.0]
     assert "The worker cannot be started: [Errno 11]" in caplog.text
     one.end()
     one.see_off(now)
+
+
+def test_a_worker_that_dies_is_started_again_after_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now))
+    kept = Kept([sys.executable, "-I", "-S", "-c", ""], {}, "A worker")
+
+    def pause(lived_s: float) -> float:
+        """Seconds until the next start, after a life of so many seconds."""
+        nonlocal now
+        now = max(now, kept.start_at)
+        kept.tend()
+        assert kept.process is not None
+        kept.process.wait()
+        assert kept.process.stdin is not None
+        kept.process.stdin.close()
+        now += lived_s
+        kept.tend()
+        assert kept.process is None
+        return kept.start_at - now
+
+    assert [pause(0.0) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [pause(lived_s) for lived_s in (61.0, 0.0)] == [1, 2]

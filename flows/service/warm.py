@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -35,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-SOCKET = "warm.sock"
+SOCKET, PROBE = "warm.sock", "warm.probe"
 
 MODULES = (
     "prefect.flow_engine",
@@ -80,6 +81,9 @@ LOOK_S = 0.2
 
 LONGEST = 2**20
 """Bytes of a request, at most."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What ends by itself, so that another try is worth it: the disk is full."""
 
 
 @dataclass
@@ -187,25 +191,37 @@ class Server:
         return None
 
     def _accept(self, selector: selectors.BaseSelector) -> Request | None:
-        """Fork for a client. A request in the fork, None in this process."""
-        client, _ = self.listener.accept()
+        """Fork for a client. A request in the fork, None in this process.
+
+        Whatever fails, the forks of others go on, and this client's run starts cold.
+        """
+        try:
+            client, _ = self.listener.accept()
+        except OSError as error:  # too many files are open: not again at once
+            print(f"nobody can be heard: {error}", file=sys.stderr)  # noqa: T201 - its log
+            time.sleep(LOOK_S)
+            return None
         try:
             request = _received(client)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"refused a request: {error}", file=sys.stderr)  # noqa: T201 - its log
-            client.close()
+            _refuse(client, error)
             return None
         me = os.getpid()
         # Until `_as_if_new` a fork would swallow what ends it, as this process does.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # of memory or of processes there are no more
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            _close(request.streams)
+            _refuse(client, error)
+            return None
         if pid == 0:
             _end_with(me)
             client.close()
             return request
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        for stream in request.streams:
-            os.close(stream)
+        _close(request.streams)
         self.runs[pid] = client
         selector.register(client, selectors.EVENT_READ)
         return None
@@ -271,48 +287,92 @@ def _ended() -> Iterator[tuple[int, int]]:
 def _received(client: socket.socket) -> Request:
     client.settimeout(5.0)
     text, streams, _, _ = socket.recv_fds(client, LONGEST, 3)
-    while not text.endswith(b"\n"):
-        more = client.recv(LONGEST)
-        if not more or len(text) > LONGEST:
-            raise ValueError("it ends early, or is too long")
-        text += more
-    client.settimeout(None)
-    said: dict[str, Any] = json.loads(text)
-    if len(streams) != 3:
-        raise ValueError("it came without standard streams")
-    return Request(
-        module=str(said["module"]),
-        arguments=[str(one) for one in said["arguments"]],
-        environment={str(k): str(v) for k, v in said["environment"].items()},
-        folder=str(said["folder"]),
-        streams=streams,
-    )
+    try:
+        while not text.endswith(b"\n"):
+            more = client.recv(LONGEST)
+            if not more or len(text) > LONGEST:
+                raise ValueError("it ends early, or is too long")
+            text += more
+        client.settimeout(None)
+        said: dict[str, Any] = json.loads(text)
+        if len(streams) != 3:
+            raise ValueError("it came without standard streams")
+        return Request(
+            module=str(said["module"]),
+            arguments=[str(one) for one in said["arguments"]],
+            environment={str(k): str(v) for k, v in said["environment"].items()},
+            folder=str(said["folder"]),
+            streams=streams,
+        )
+    except BaseException:
+        _close(streams)
+        raise
+
+
+def _refuse(client: socket.socket, error: Exception) -> None:
+    """Tell a client that nothing was started: it starts what it wants itself."""
+    print(f"refused a request: {error}", file=sys.stderr)  # noqa: T201 - its log
+    with contextlib.suppress(OSError):
+        client.send(json.dumps({"refused": str(error)}).encode())
+    client.close()
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def listen(folder: Path) -> socket.socket:
     """The socket of a folder, for this account alone; one that a killed process left is replaced.
 
+    Raises:
+        OSError: There can be none.
+    """
+    listener = _bound(folder, SOCKET)
+    listener.listen()
+    return listener
+
+
+def probe(folder: Path) -> None:
+    """Make a socket in a folder, and remove it.
+
+    Raises:
+        OSError: There can be none, as on file systems of Windows.
+    """
+    _bound(folder, PROBE).close()
+    (folder / PROBE).unlink(missing_ok=True)
+
+
+def _bound(folder: Path, name: str) -> socket.socket:
+    """A socket in a folder, to which nobody listens yet.
+
     Its address may be longer than the 107 bytes that a socket's may be, so it is named by way of
     the folder's descriptor.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SOCKET).unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    (folder / name).unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0o177)
     try:
-        listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
+        bound.bind(f"/proc/self/fd/{descriptor}/{name}")
+    except OSError:
+        bound.close()
+        raise
     finally:
         os.umask(before)
         os.close(descriptor)
-    listener.listen()
-    return listener
+    return bound
 
 
 def main() -> None:
     """Import everything, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the supervisor
     folder, *modules = sys.argv[1:]
+    try:
+        probe(Path(folder))  # what follows takes ten seconds of a core
+    except OSError as error:
+        _stay_cold(error)
     for module in modules or MODULES:
         try:
             importlib.import_module(module)
@@ -320,7 +380,10 @@ def main() -> None:
             print(f"not warm: {error}", file=sys.stderr)  # noqa: T201 - its log
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page that it looks at
-    server = Server(listen(Path(folder)))
+    try:
+        server = Server(listen(Path(folder)))
+    except OSError as error:
+        _stay_cold(error)
     me = os.getpid()
     request = None
     try:
@@ -331,6 +394,16 @@ def main() -> None:
             (Path(folder) / SOCKET).unlink(missing_ok=True)
     if request is not None:
         request.run()
+    leave(0)
+
+
+def _stay_cold(error: OSError) -> NoReturn:
+    """Where there can be no socket, runs start cold; another try would end likewise."""
+    if error.errno in FULL:
+        raise error
+    print(f"not warm: {error}", file=sys.stderr)  # noqa: T201 - its log
+    while os.read(0, 1024):
+        pass
     leave(0)
 
 

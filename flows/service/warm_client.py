@@ -4,7 +4,7 @@
 
 Starts in a hundredth of a second, for it imports next to nothing; see `warm.py`. Signals are
 passed on to the fork, and this process ends as the fork does. If this process is killed, or the
-one that started it, the fork is killed too.
+one that started it, the fork is killed too. Where no fork can be made, it is the usual process.
 """
 
 from __future__ import annotations
@@ -29,9 +29,25 @@ def main() -> None:
     parent = os.getppid()
     server = _connected(folder)
     if server is None:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
-    for number in PASSED_ON:
-        signal.signal(number, lambda number, _frame: server.send(bytes([number])))
+        return _become(module, arguments)
+    came: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        came.append(number)
+        try:
+            server.send(bytes([number]))
+        except OSError:  # there is no fork (any more)
+            return
+
+    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+
+    def instead() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in came:  # nobody has obeyed it
+            os.kill(os.getpid(), number)
+        _become(module, arguments)
+
     request = {
         "module": module,
         "arguments": arguments,
@@ -39,14 +55,26 @@ def main() -> None:
         "folder": os.getcwd(),  # noqa: PTH109 - pathlib would be most of the start
     }
     text = json.dumps(request).encode() + b"\n"
-    sent = socket.send_fds(server, [text], [0, 1, 2])
-    server.sendall(text[sent:])
+    try:
+        sent = socket.send_fds(server, [text], [0, 1, 2])
+        server.sendall(text[sent:])
+    except OSError:  # it went away, or refused before it had heard all; then it has forked nothing
+        return instead()
     while not select.select([server], [], [], LOOK_SECONDS)[0]:
         if os.getppid() != parent:
             sys.exit(1)  # the server sees the connection end
     said = server.recv(1024)
-    # It ended without a word: the warm process was killed, and the fork with it.
-    _end(json.loads(said)["status"] if said else -signal.SIGKILL)
+    if not said:  # it ended without a word: the warm process was killed, and the fork with it
+        return _end(-signal.SIGKILL)
+    answer = json.loads(said)
+    if "status" not in answer:  # there is no fork
+        return instead()
+    return _end(answer["status"])
+
+
+def _become(module: str, arguments: list[str]) -> None:
+    """Run the module cold, as this process."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
 
 
 def _connected(folder: str) -> socket.socket | None:

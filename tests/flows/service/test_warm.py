@@ -40,6 +40,29 @@ from perdure.flows.retrain import retrain
 retrain.fn(sys.argv[1])
 """
 
+NO_FORKS = """
+import os
+from pathlib import Path
+
+real = os.fork
+
+def fork():
+    if Path(__file__).with_name("no-forks").exists():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return real()
+
+os.fork = fork
+"""
+
+NO_SOCKETS = """
+import socket
+
+def bind(self, address):
+    raise OSError(95, "Operation not supported")
+
+socket.socket.bind = bind
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -50,10 +73,23 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
-def started(place: Path, *modules: str) -> subprocess.Popen[bytes]:
+def begun(place: Path, *modules: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "perdure.flows.service.warm", str(place), *modules]
-    environment = {**os.environ, "PYTHONPATH": str(place.parent)}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    with log(place).open("ab") as file:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=file, env=environment(place))
+
+
+def log(place: Path) -> Path:
+    return place.parent / "warm.log"
+
+
+def environment(place: Path) -> dict[str, str]:
+    found = [str(place.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+
+
+def started(place: Path, *modules: str) -> subprocess.Popen[bytes]:
+    process = begun(place, *modules)
     wait(lambda: (place / warm.SOCKET).exists(), 60, "it is warm")
     return process
 
@@ -78,7 +114,7 @@ def client(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=place.parent,
-        env={**os.environ, "ASKED": "yes", "PYTHONPATH": str(place.parent)},
+        env={**environment(place), "ASKED": "yes"},
     )
 
 
@@ -192,8 +228,66 @@ def test_rubbish_is_refused_and_it_lives_on(place: Path, words: bytes) -> None:
         os.close(folder)
         rude.sendall(words)
         rude.shutdown(socket.SHUT_WR)
-        assert rude.recv(100) == b""
+        assert json.loads(rude.recv(1000)).keys() == {"refused"}
     assert told(client(place, "tell_all"))[0]["warm"] is True
+
+
+def test_a_fork_that_fails_ends_no_other_and_its_run_starts_cold(place: Path) -> None:
+    (place.parent / "without_forks.py").write_text(NO_FORKS)
+    server = started(place, "without_forks", "wave")
+    try:
+        process, fork = waiting(place)
+        before = psutil.Process(server.pid).num_fds()
+        (place.parent / "no-forks").touch()
+        for _ in range(2):
+            cold = client(place, "tell_all", "one")
+            said, _, code = told(cold)
+            assert (said["pid"], said["warm"], code) == (cold.pid, False, 7)
+        assert "Resource temporarily unavailable" in log(place).read_text()
+        assert psutil.Process(server.pid).num_fds() == before
+        state = Path(f"/proc/{server.pid}/status").read_text()
+        assert "SigBlk:\t0000000000000000" in state  # or it could not be ended any more
+        (place.parent / "no-forks").unlink()
+        assert told(client(place, "tell_all"))[0]["warm"] is True
+        assert fork.is_running()
+        process.kill()
+        finished(process)
+    finally:
+        server.kill()
+        server.wait()
+        if server.stdin:
+            server.stdin.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_what_is_too_long_to_be_asked_for_starts_cold(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(11):
+        monkeypatch.setenv(f"LONG_{number}", "x" * 100_000)
+    process = client(place, "tell_all", "one")
+    said, _, code = told(process)
+    assert (said["pid"], said["warm"], code) == (process.pid, False, 7)
+
+
+def test_where_there_can_be_no_socket_nothing_is_imported_and_runs_start_cold(place: Path) -> None:
+    (place.parent / "sitecustomize.py").write_text(NO_SOCKETS)
+    (place.parent / "imported.py").write_text(
+        "import pathlib; pathlib.Path(__file__ + '.was').touch()"
+    )
+    process = begun(place, "imported")
+    try:
+        wait(lambda: "not warm: [Errno 95]" in log(place).read_text(), 60, "it says so")
+        said, _, code = told(client(place, "tell_all"))
+        assert (said["warm"], code) == (False, 7)
+        assert process.poll() is None  # or it would be started again and again
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+        assert not (place.parent / "imported.py.was").exists()
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.usefixtures("server")

@@ -26,7 +26,7 @@ HEAVY = "du -sh .perdure/artifacts .perdure/scratch .dvc/cache inbox"
 
 
 def examine(workspace: str) -> list[Check]:
-    """Look at git, DVC, their remotes, MLflow, Prefect, the device and the versions.
+    """Look at disk, inbox, git, DVC, their remotes, MLflow, Prefect, the device and the versions.
 
     Args:
         workspace: Folder of a workspace. Where there is none, what needs one is left out.
@@ -48,6 +48,7 @@ def examine(workspace: str) -> list[Check]:
     return [
         *checks,
         _try("disk", lambda: _disk(ws)),
+        _try("inbox", lambda: _inbox(ws)),
         _try("dvc", lambda: _dvc(ws)),
         _try("remote", lambda: _remote(ws)),
         _try("git remote", lambda: _git_remote(ws)),
@@ -105,6 +106,20 @@ def _disk(ws: Workspace) -> Check:
     if free >= disk.LITTLE_BYTES:
         return Check("disk", True, what)
     return Check("disk", False, f"{free / 1e6:.0f} MB free", "free some space: " + HEAVY)
+
+
+def _inbox(ws: Workspace) -> Check:
+    """Whether what was ingested can be taken out; or it would be ingested again and again."""
+    if not ws.inbox.is_dir():
+        return Check("inbox", True, f"{ws.inbox} is made when something is to go into it")
+    if os.access(ws.inbox, os.R_OK | os.W_OK | os.X_OK):
+        return Check("inbox", True, f"{ws.inbox} can be written")
+    return Check(
+        "inbox",
+        False,
+        f"{ws.inbox} cannot be read and written, so files stay in it",
+        f"chmod u+rwx {ws.inbox}",
+    )
 
 
 def _dvc(ws: Workspace) -> Check:

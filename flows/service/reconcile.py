@@ -24,6 +24,8 @@ LONGEST_WHILE_AWAY_S = 90.0
 """What was away is back at any time, and then it goes on within two minutes."""
 UNTAKEN_S = 300.0
 """A run that has waited so long is one that no worker takes."""
+LONGEST_IN_VAIN_S = 3600.0
+"""Runs that end well and leave what waits: a file that may not be removed needs somebody's hand."""
 
 How = Literal["active", "completed", "failed", "hindered", "crashed", "cancelled"]
 
@@ -212,7 +214,8 @@ class Reconciler:
         pause = min(first * 2.0 ** min(len(tries) - 1, 20), longest)
         if in_vain:
             again = FIRST_PAUSE_S * 2.0 ** min(in_vain - 1, 20)
-            pause = max(pause, min(again, LONGEST_PAUSE_S))
+            only = set(hows) - {"cancelled"} == {"completed"}
+            pause = max(pause, min(again, LONGEST_IN_VAIN_S if only else LONGEST_PAUSE_S))
         return pause, max([ended for _, ended in tries] + self._here)
 
     def _key(self, facts: Facts) -> str:

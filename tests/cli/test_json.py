@@ -135,8 +135,8 @@ def test_doctor(cli: Cli, lived: Path) -> None:
     checks = asked(cli, "doctor", "-w", lived)["checks"]
     names = [one["name"] for one in checks]
     assert set(names) == {
-        "versions", "git", "workspace", "disk", "dvc", "remote", "git remote", "mlflow", "prefect",
-        "device",
+        "versions", "git", "workspace", "disk", "inbox", "dvc", "remote", "git remote", "mlflow",
+        "prefect", "device",
     }  # fmt: skip
     assert len(set(names)) == len(names)
     assert all(set(one) == {"name", "ok", "detail", "mend"} for one in checks)

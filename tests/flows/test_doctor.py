@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -108,3 +109,22 @@ def test_a_check_that_breaks_is_one_that_failed(
     assert not found["git"].ok
     assert not found["git remote"].ok
     assert all(one.mend for one in found.values() if not one.ok)
+
+
+def test_an_inbox_that_nothing_can_be_taken_out_of_is_told(
+    both: Clones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = both.ws("a")
+    ws.inbox.mkdir(exist_ok=True)
+    assert examine._inbox(ws).ok
+    asked = os.access
+
+    def as_if_read_only(path: Path, mode: int) -> bool:
+        """Root, who runs the tests in a container, may write whatever the mode says."""
+        return asked(path, mode) and not (path == ws.inbox and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", as_if_read_only)
+    found = {one.name: one for one in examine.examine(str(ws.root))}["inbox"]
+    assert not found.ok
+    assert str(ws.inbox) in found.detail
+    assert found.mend == f"chmod u+rwx {ws.inbox}"

@@ -13,6 +13,7 @@ from perdure.flows.service.reconcile import (
     FIRST_PAUSE_S,
     GRACE_S,
     LONGEST_AFTER_CRASH_S,
+    LONGEST_IN_VAIN_S,
     LONGEST_PAUSE_S,
     LONGEST_WHILE_AWAY_S,
     UNTAKEN_S,
@@ -234,6 +235,28 @@ def test_a_run_that_no_worker_takes_is_told_of() -> None:
     assert after(reconciler, facts, UNTAKEN_S) == late
     assert after(reconciler, replace(facts, runs=[Run("1", "active")]), 301) == Wait(late.why)
     assert after(reconciler, facts, 302) == Wait(late.why)  # it waits again, since now
+
+
+def in_a_day(*hows: How) -> tuple[int, int]:
+    """How many runs and ingests here one file costs that nobody can take away."""
+    reconciler, facts, runs = Reconciler(), told(), list[Run]()
+    starts = here = 0
+    for now in range(0, 86_400, 5):
+        found = reconciler.decide(replace(facts, now=float(now), runs=list(runs)))
+        starts += isinstance(found, Start)
+        here += isinstance(found, IngestHere)
+        if isinstance(found, Start):
+            runs.insert(0, Run(str(len(runs)), hows[len(runs) % len(hows)]))
+    return starts, here
+
+
+@pytest.mark.parametrize("hows", [("completed",), ("completed", "cancelled")], ids=str)
+def test_a_file_that_cannot_be_removed_costs_little(hows: tuple[How, ...]) -> None:
+    starts, here = in_a_day(*hows)
+    assert 12 <= starts <= 31
+    assert 1 <= here <= starts
+    assert LONGEST_IN_VAIN_S == 3600  # somebody who mends it need not wait for long
+    assert sum(in_a_day("completed", "failed")) > 100  # something is wrong that may be right soon
 
 
 states = st.sampled_from(["active", "completed", "failed", "hindered", "crashed", "cancelled"])

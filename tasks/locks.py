@@ -64,8 +64,11 @@ def hold(ws: Workspace, name: Name, purpose: str, wait_s: float = 0.0) -> Iterat
 
 
 def _say(note: Path, purpose: str) -> None:
+    import psutil
+
     value = {
         "pid": os.getpid(),
+        "born": psutil.Process().create_time(),  # numbers of processes are used again
         "host": socket.gethostname(),
         "purpose": purpose,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from perdure import disk
 from perdure.config import Workspace
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SOON_S = 60.0
 """A run that is scheduled within this counts as one that comes; the two clocks may differ."""
+LOCKS = Path("/proc/locks")
+"""What is locked on this machine, as Linux's kernel says it."""
 NEWEST = 20
 """So many of the ended runs are looked at."""
 
@@ -187,22 +191,38 @@ def is_held(ws: Workspace, name: str) -> bool:
     """
     folder = ws.state / "locks"
     try:
-        number = (folder / f"{name}.lock").stat().st_ino
-        held = Path("/proc/locks").read_text(encoding="ascii")
+        file = (folder / f"{name}.lock").stat()
+        held = LOCKS.read_text(encoding="ascii")
     except FileNotFoundError:
         return _is_noted(folder / f"{name}.json")
     except OSError:
         return False
-    return any(
-        fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(number)
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    # Files of other file systems have the same number; btrfs and overlayfs show another device
+    # than they lock by, so there the note decides.
+    alike = [
+        (fields[4], fields[5])
         for fields in map(str.split, held.splitlines())
-        if len(fields) > 5
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{file.st_ino}")
+    ]
+    return any(at == place for _, at in alike) or (
+        bool(alike) and str(_noted(folder / f"{name}.json").get("pid")) in dict(alike)
     )
 
 
 def _is_noted(note: Path) -> bool:
+    """Whether the process that a note names lives, and no other one has its number."""
+    said = _noted(note)
     try:
-        os.kill(int(json.loads(note.read_text(encoding="utf-8"))["pid"]), 0)
-    except (OSError, ValueError, LookupError, TypeError):
+        born: float = psutil.Process(int(said["pid"])).create_time()
+        return abs(born - float(said["born"])) < 1.0
+    except (psutil.Error, OSError, ValueError, LookupError, TypeError):
         return False
-    return True
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -422,3 +423,35 @@ def test_whether_somebody_works_on_the_model_is_told_without_asking_for_its_lock
         assert facts._is_noted(workspace.state / "locks" / "model.json")
     assert not facts.is_held(workspace, "model")
     assert not facts._is_noted(workspace.state / "locks" / "model.json")
+
+
+def test_a_lock_of_another_file_with_the_same_number_is_not_ours(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locks.hold(workspace, "model", "test"):
+        number = f":{(workspace.state / 'locks' / 'model.lock').stat().st_ino}"
+        seen = [one.split() for one in facts.LOCKS.read_text().splitlines()]
+        (own,) = {one[5] for one in seen if one[5].endswith(number) and one[4] == str(os.getpid())}
+        monkeypatch.setattr(facts, "LOCKS", tmp_path / "locks")
+
+        def is_held(pid: int, place: str) -> bool:
+            text = f"1: POSIX  ADVISORY  READ 7 {own} 0 EOF\n"
+            text += f"2: FLOCK  ADVISORY  WRITE {pid} {place} 0 EOF\n"
+            (tmp_path / "locks").write_text(text)
+            return facts.is_held(workspace, "model")
+
+        assert is_held(os.getpid(), own)
+        assert is_held(1, own)  # just taken, and not noted yet
+        assert is_held(os.getpid(), f"ff:fe{number}")  # as on btrfs, which locks by another device
+        assert not is_held(1, f"ff:fe{number}")
+
+
+def test_a_note_of_a_process_that_had_the_same_number_is_nobodys(workspace: Workspace) -> None:
+    note = workspace.state / "locks" / "model.json"
+    with locks.hold(workspace, "model", "test"):
+        said = json.loads(note.read_text())
+        assert facts._is_noted(note)
+        note.write_text(json.dumps({**said, "born": said["born"] - 3600}))
+        assert not facts._is_noted(note)
+        note.write_text(json.dumps({**said, "pid": None}))
+        assert not facts._is_noted(note)

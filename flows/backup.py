@@ -17,7 +17,7 @@ from pathlib import Path
 from perdure import __version__, manifest
 from perdure.config import Workspace
 from perdure.errors import Corrupt, Fault, UsageError
-from perdure.flows.service import settled
+from perdure.flows.service import belonging, settled
 from perdure.flows.workspace import open_workspace
 from perdure.records.safekeeping import BackedUp
 from perdure.tasks import backups, data_versions, git
@@ -78,6 +78,7 @@ def backup(workspace: str, place: Path, keep: int | None = None, full: bool = Fa
                     "inbox": ws.config.data.inbox,
                     "store": store,
                     "champion": champion,
+                    "registry": belonging.noted(ws),
                     "versions": versions,
                     "lacks": lacks,
                     "left_out": left_out,

@@ -14,6 +14,7 @@ from perdure import config
 from perdure.config import Workspace
 from perdure.errors import Corrupt, Fault, PerdureError, UsageError
 from perdure.flows import backup as layout
+from perdure.flows.service import belonging
 from perdure.records.safekeeping import Restored
 from perdure.tasks import backups, data_versions, experiences
 from perdure.tasks.data_versions import copying as data
@@ -185,6 +186,8 @@ def _within(folder: Path, name: str) -> Path | None:
 def _checked(ws: Workspace, backup: Path, said: dict[str, Any], places: _Places) -> Restored:
     """Bring the data, turn the registry's addresses to this folder, and look at both."""
     lacks = list(said.get("lacks", ()))
+    if said.get("registry"):  # its deployments in Prefect stay its own
+        belonging.note(belonging.place(ws), str(said["registry"]))
     moved.adopt(ws)
     if places.waited is not None:
         lacks.append(

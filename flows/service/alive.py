@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from perdure.config import CONFIG_NAME
+from perdure.flows.service import belonging
 from perdure.flows.workspace import root_of
 
 P = ParamSpec("P")
@@ -78,7 +79,8 @@ def hold_from_environment(root: Path) -> None:
 def held(body: Callable[P, R]) -> Callable[P, R]:
     """A flow's body that says that its run is alive; outside of a flow run the same body.
 
-    Subflows live as long as the run that called them.
+    Subflows live as long as the run that called them. A run that is meant for another workspace is
+    refused (`belonging.check`).
     """
 
     @functools.wraps(body)
@@ -94,6 +96,7 @@ def held(body: Callable[P, R]) -> Callable[P, R]:
         if (root / CONFIG_NAME).exists():
             hold(root, str(run.id))
         try:
+            belonging.check(root, run.tags)
             return body(*args, **kwargs)
         finally:
             if path in _held:

@@ -6,7 +6,9 @@ every change of a deployment makes Prefect drop the runs that it has scheduled.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -19,7 +21,8 @@ from prefect.utilities.urls import url_for
 from perdure import running
 from perdure.addresses import without_secrets
 from perdure.config import Workspace
-from perdure.flows.service import api, automations, notices, pools
+from perdure.errors import UsageError
+from perdure.flows.service import api, automations, belonging, names, notices, pools
 from perdure.flows.service.specs import GRACE_S, Spec, Timetable, in_words, specs
 from perdure.flows.workspace import open_workspace
 from perdure.records import Applied, Deployed, DeployedFlow
@@ -33,16 +36,22 @@ TRIES = 5
 """Against others that deploy the same at the same time."""
 
 
-def run(workspace: str) -> Deployed:
+def run(workspace: str, replace: bool = False) -> Deployed:
     """`deploy`, for the command line."""
-    return deploy(open_workspace(workspace, strategies=False))
+    return deploy(open_workspace(workspace, strategies=False), replace)
 
 
-def deploy(ws: Workspace) -> Deployed:
+def deploy(ws: Workspace, replace: bool = False) -> Deployed:
     """Create or update pools, deployments, the schedule and automations of a workspace.
 
+    Args:
+        ws: The workspace.
+        replace: Also deployments that stand for another registry. On the server that `perdure up`
+            runs for this workspace, which is nobody else's, that is always done.
+
     Raises:
-        UsageError: No Prefect server is configured, and none runs.
+        UsageError: No Prefect server is configured, and none runs; or the deployments stand for
+            another registry. Nothing was changed.
         ConfigError: `[schedule]` is none that Prefect knows, or a notice has no address.
         Unreachable: The server does not answer.
     """
@@ -50,15 +59,45 @@ def deploy(ws: Workspace) -> Deployed:
     # Then this is a part of it: in its environment, and before its workers.
     of_up = now is not None and now.state == "starting"
     notices.check(ws, elsewhere=not of_up)
-    wanted = specs(ws)
+    tag = names.registry_tag(belonging.named(ws))
+    wanted = [dataclasses.replace(one, tags=[*one.tags, tag]) for one in specs(ws)]
     with api.client(ws) as client:
+        if not replace and not _is_own(ws):
+            _refuse_others(client, ws, wanted)
         for pool in dict.fromkeys(("cpu", *(one.pool for one in wanted))):
             pools.ensure(client, pool)
         flows = tuple(_apply(client, one) for one in wanted)
+        ids = [client.read_deployment_by_name(one.full_name).id for one in wanted]
+        belonging.cancel_others(client, ws, ids)
         if not of_up and (lacking := pools.without_worker(client, ws.config.model.name)):
             logger.warning("%s\n  → %s", *lacking)
         api_url = without_secrets(str(client.api_url))
         return Deployed(api_url, flows, automations.apply(client, ws))
+
+
+def _is_own(ws: Workspace) -> bool:
+    """Whether the server is that of this workspace's own `perdure up`."""
+    now = running.read(ws.state)
+    return (
+        now is not None
+        and now.prefect_api == without_secrets(api.address(ws))
+        and any(part.name == "server" for part in now.parts)
+    )
+
+
+def _refuse_others(client: SyncPrefectClient, ws: Workspace, wanted: Sequence[Spec]) -> None:
+    for spec in wanted:
+        try:
+            found = client.read_deployment_by_name(spec.full_name)
+        except ObjectNotFound:
+            continue
+        if belonging.is_elsewhere(ws, found.tags):
+            raise UsageError(
+                f"the deployments of {ws.config.model.name} in Prefect at "
+                f"{without_secrets(str(client.api_url))} stand for another registry than that of "
+                f"{ws.root}. Nothing was changed",
+                hint=f"{belonging.MEND}; or perdure deploy --replace, which takes them over",
+            )
 
 
 def _apply(client: SyncPrefectClient, spec: Spec) -> DeployedFlow:

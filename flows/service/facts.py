@@ -14,7 +14,7 @@ import psutil
 
 from perdure import disk
 from perdure.config import Workspace
-from perdure.flows.service import names
+from perdure.flows.service import belonging, names
 from perdure.flows.service.arrivals import Waiting
 from perdure.flows.service.reconcile import Facts, How, Run
 from perdure.tasks import experiences
@@ -106,7 +106,8 @@ def gather(
 
     try:
         full = names.full("retrain", ws.config.model.name)
-        deployment = client.read_deployment_by_name(full)
+        found = client.read_deployment_by_name(full)
+        deployment = None if belonging.is_elsewhere(ws, found.tags) else found
     except ObjectNotFound:
         deployment = None
     trigger = ws.config.trigger

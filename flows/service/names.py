@@ -13,6 +13,7 @@ NAMES: tuple[Name, ...] = ("ingest", "retrain", "evaluate", "rollback", "promote
 Pool = Literal["cpu", "gpu"]
 TAG = "perdure"
 """On every deployment of Perdure's, and so on their flow runs."""
+REGISTRY = "perdure-registry:"
 
 
 def slug(model: str) -> str:
@@ -41,6 +42,11 @@ def tags(model: str) -> list[str]:
 def model_tag(model: str) -> str:
     """The tag that tells one model's flow runs from those of others."""
     return f"{TAG}:{model}"
+
+
+def registry_tag(registry: str) -> str:
+    """The tag that tells one registry's flow runs from those of another environment."""
+    return f"{REGISTRY}{registry}"
 
 
 def data_arrived(model: str) -> str:

@@ -24,8 +24,11 @@ from prefect.utilities.services import critical_service_loop
 from prefect.workers import base, process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+from perdure import config
 from perdure.addresses import in_text
-from perdure.flows.service import job, warm_client
+from perdure.errors import PerdureError
+from perdure.flows.service import belonging, job, warm_client
+from perdure.flows.workspace import root_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import WorkerFlowRunResponse
@@ -122,6 +125,7 @@ class Worker(ProcessWorker, abc.ABC):
         self.leaving = False
         """Takes no more flow runs."""
         self._away = False
+        self._left: set[UUID] = set()
 
     @property
     def running(self) -> int:
@@ -160,13 +164,26 @@ class Worker(ProcessWorker, abc.ABC):
         self._away = True
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        due = await super()._get_scheduled_flow_runs()
+        due = [one for one in await super()._get_scheduled_flow_runs() if self._is_mine(one)]
         extra = overtaken([one.flow_run for one in due])
         for run in extra:
             note = "A later run of the schedule is due as well, and one is enough."
             with suppress(httpx.HTTPError):
                 await self.client.set_flow_run_state(run, Cancelled(message=note))
         return [one for one in due if one.flow_run.id not in extra]
+
+    def _is_mine(self, due: WorkerFlowRunResponse) -> bool:
+        """Whether a run is not for another registry, whose worker will take it."""
+        run = due.flow_run
+        try:
+            if not belonging.is_elsewhere(config.read(root_of(".")), run.tags):
+                return True
+        except PerdureError:  # the flow itself will say what is wrong with the workspace
+            return True
+        if run.id not in self._left:
+            self._left.add(run.id)
+            logger.warning("Flow run %s is for another registry, and is left.", run.name)
+        return False
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         try:

@@ -24,7 +24,7 @@ from perdure.flows.backup import backup
 from perdure.flows.restore import PART, restore
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
-from perdure.flows.service import settled
+from perdure.flows.service import belonging, settled
 from perdure.tasks import backups, data_versions
 from tests.flows.test_inbox import mortal
 from tests.promises import kit
@@ -46,6 +46,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kit.git(root, "remote", "add", "origin", "https://ada:pa55word@example.org/weather.git")
     kit.git(root, "branch", "side")
     kit.git(root, "tag", "v1")
+    belonging.named(config.read(root))
     return root
 
 
@@ -69,6 +70,7 @@ def everything(root: Path) -> dict[str, object]:
         "refs": kit.git(root, "for-each-ref", "refs/heads", "refs/tags"),
         "branch": kit.git(root, "symbolic-ref", "HEAD"),
         "toml": (root / "perdure.toml").read_text(),
+        "registry": (root / ".perdure" / "registry.id").read_text(),
         "notes": (root / "notes" / "own.md").read_text(),
     }
 

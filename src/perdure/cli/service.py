@@ -74,11 +74,18 @@ def logs(
             console.emit_line(text) if json else render.log_line(name, line, alone=part is not None)
 
 
-def deploy(workspace: Where = None, json: AsJson = False) -> None:
+def deploy(
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Take over the deployments of the model's other registry."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
     """Put the workspace's deployments, schedule and automations into Prefect's server."""
     from perdure.flows.service import deployments
 
-    result = deployments.run(root(workspace))
+    result = deployments.run(root(workspace), replace)
     console.emit_json(result) if json else render.deployed(result)
 
 

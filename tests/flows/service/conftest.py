@@ -6,6 +6,7 @@ Every test has a model of its own, by which it finds what is its own on the serv
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,13 @@ def make_workspace(tmp_path: Path) -> MakeWorkspace:
         return config.read(root)
 
     return make
+
+
+def elsewhere(ws: Workspace, root: Path) -> Workspace:
+    """A workspace of the same model in another folder, as `git clone` makes one."""
+    root.mkdir()
+    shutil.copy(ws.root / config.CONFIG_NAME, root)
+    return config.read(root)
 
 
 def until(true: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -23,7 +23,7 @@ from perdure import config, running
 from perdure.config import Workspace
 from perdure.errors import ConfigError, UsageError
 from perdure.flows.examine import examine
-from perdure.flows.service import names
+from perdure.flows.service import belonging, names
 from perdure.flows.service.deployments import deploy
 from perdure.flows.service.process_worker import overtaken
 from perdure.flows.service.specs import FORMS, specs
@@ -61,7 +61,8 @@ def test_all_is_made_and_the_second_time_nothing_is_touched(
         assert client.read_work_pool("cpu").type == "process"
     assert retrain.work_pool_name == "cpu"
     assert retrain.work_queue_name == "first"
-    assert retrain.tags == ["perdure", "perdure:first"]
+    registry = names.registry_tag(belonging.named(ws))
+    assert retrain.tags == ["perdure", "perdure:first", registry]
     assert retrain.entrypoint == "perdure.flows.retrain.retrain"
     assert retrain.parameters == {"workspace": ".", "inbox": True, "min_rows": 0}
     assert retrain.global_concurrency_limit is not None
@@ -145,7 +146,7 @@ def test_prefect_refuses_what_makes_no_sense(
     wrong: dict[str, Any],
     right: dict[str, Any],
 ) -> None:
-    deploy(make_workspace("strict"))
+    deploy(make_workspace("strict"), replace=True)  # of the case before, in another folder
     later: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
     with configured.client() as client:
         found = client.read_deployment_by_name(f"{flow}/strict")

@@ -15,7 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 
 from perdure import config
-from perdure.flows.service import pools
+from perdure.flows.service import belonging, names, pools
 from perdure.flows.service.deployments import deploy
 from perdure.flows.service.specs import GRACE_S, Spec, specs
 from tests.flows.service.conftest import Server
@@ -73,10 +73,12 @@ def test_prefects_own_command_takes_it_and_ours_puts_the_forms_right(
     with configured.client() as client:
         ours = _deployments(client)
     assert set(ours) == set(theirs)
+    registry = names.registry_tag(belonging.named(config.read(tmp_path)))
     for key, one in ours.items():
         other = theirs[key]
-        for field in ("name", "version", "description", "tags", "entrypoint", "parameters"):
+        for field in ("name", "version", "description", "entrypoint", "parameters"):
             assert getattr(one, field) == getattr(other, field), field
+        assert one.tags == [*other.tags, registry]
         assert one.work_queue_name == other.work_queue_name
         assert one.concurrency_options == other.concurrency_options
         assert one.global_concurrency_limit == other.global_concurrency_limit

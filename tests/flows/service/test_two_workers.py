@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from mlflow import MlflowClient
 
-from perdure.flows.service import alive, facts, names
+from perdure.flows.service import alive, names
 from perdure.flows.service.deployments import deploy
 from tests.flows.service.clones import Clones, files_of, numbers, only_grows
 from tests.flows.service.conftest import Server, end, until
@@ -103,7 +103,7 @@ def test_two_workers_on_two_clones_are_one_workspace(
     deploy(both.ws("a"))
     with configured.client() as client:
         # What an event starts is tested elsewhere: here each run is counted.
-        (automation,) = client.read_automations_by_name(facts.AUTOMATION.format(model=model))
+        (automation,) = client.read_automations_by_name(names.data_arrived(model))
         client.delete_automation(automation.id)
         deployment = client.read_deployment_by_name(names.full("retrain", model)).id
     a, b = both.root("a"), both.root("b")

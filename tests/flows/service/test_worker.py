@@ -20,16 +20,16 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from prefect._internal import observers
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Scheduled
 from prefect.utilities import services
 
 from perdure.config import Workspace
 from perdure.errors import UsageError
-from perdure.flows.service import gpus, names, pools, process_worker, workers
+from perdure.flows.service import belonging, gpus, names, pools, process_worker, workers
 from perdure.flows.service.deployments import deploy
-from tests.flows.service.conftest import MakeWorkspace, Server, end, until
+from tests.flows.service.conftest import MakeWorkspace, Server, elsewhere, end, until
 
 RESOURCES = '[resources]\nnice = 7\nmemory = "900MB"'
 
@@ -66,7 +66,11 @@ def working(
 
 
 def probe(
-    server: Server, ws: Workspace, pool: names.Pool = "cpu", limit: int | None = None
+    server: Server,
+    ws: Workspace,
+    pool: names.Pool = "cpu",
+    limit: int | None = None,
+    tags: list[str] | None = None,
 ) -> UUID:
     """Deploy the probe beside the workspace's own flows."""
     with server.client() as client:
@@ -78,7 +82,7 @@ def probe(
             work_queue_name=names.queue(ws.config.model.name),
             entrypoint="tests.flows.service.probe.probe",
             concurrency_limit=limit,
-            tags=names.tags(ws.config.model.name),
+            tags=tags or names.tags(ws.config.model.name),
         )
 
 
@@ -419,3 +423,41 @@ def test_runs_of_a_pool_of_another_type_are_left_to_its_own_workers(
         assert read(own, run).state_type == StateType.SCHEDULED
     finally:
         own.stop()
+
+
+def test_a_run_of_another_model_is_refused_where_it_begins(
+    configured: Server, make_workspace: MakeWorkspace
+) -> None:
+    """As where two models share a pool of containers that all clone one of them."""
+    ws = make_workspace("mine")
+    deployed = probe(configured, ws, tags=names.tags("yours"))
+    with working(configured, ws, "--pool", "cpu"):
+        run = start(configured, deployed)
+        until(ended(configured, run))
+    state = read(configured, run).state
+    assert state is not None
+    assert state.type == StateType.FAILED
+    assert "this run is for the model yours" in (state.message or "")
+    assert not (ws.root / "said").exists()
+
+
+def test_a_run_of_another_registry_is_left_to_its_own_worker(
+    configured: Server, make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    ws = make_workspace("twofold")
+    other = belonging.named(elsewhere(ws, tmp_path / "other"))
+    tags = names.tags("twofold")
+    deployed = probe(configured, ws, tags=[*tags, names.registry_tag(other)])
+    with working(configured, ws, "--pool", "cpu"):
+        run = start(configured, deployed)
+        until(lambda: "is for another registry" in (ws.root / "log").read_text())
+        with configured.client() as client:
+            client.update_deployment(
+                deployed,
+                DeploymentUpdate(tags=[*tags, names.registry_tag(belonging.named(ws))]),
+            )
+        until(ended(configured, start(configured, deployed)))
+        state = read(configured, run).state
+    assert (ws.root / "said").exists()
+    assert state is not None
+    assert state.type == StateType.SCHEDULED

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PENDING_S = 60.0
 """A worker that lives starts a pending run's process within this."""
-STARTING_S = 180.0
+STARTING_S = 90.0
 """A process that was started makes its lock within this, on a machine that is slow and not ours."""
 FETCHING_S = 3600.0
 """A worker of containers says that it has made one when that is done, with its image fetched."""

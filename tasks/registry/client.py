@@ -48,7 +48,8 @@ def tracking_uri(workspace: Workspace) -> str:
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite URI; None for everything else."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path not in (uri, ":memory:") else None
 
 
 class Client:
@@ -125,12 +126,34 @@ class Client:
 
 @contextmanager
 def alone(path: Path | None) -> Iterator[None]:
-    """MLflow makes or migrates its SQLite file as it connects; two at once fail at it."""
+    """MLflow makes the tables of its SQLite file as it connects; two at once fail at it."""
     if path is None:
         yield
         return
     with FileLock(f"{path}.lock", timeout=LONGEST_MIGRATION_S):
+        if not path.exists() or not path.stat().st_size:  # a probe leaves an empty one
+            _make(path)
         yield
+
+
+def _make(path: Path) -> None:
+    """MLflow's tables in a new file, which appears whole or not at all.
+
+    MLflow makes them in some sixty steps (3.17). Who is killed in one leaves a file at which every
+    later one fails: "table secrets already exists".
+    """
+    from mlflow.store.db import utils
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    for left in path.parent.glob(f"{part.name}*"):
+        left.unlink()
+    engine = utils.create_sqlalchemy_engine(f"sqlite:///{part}")
+    try:
+        utils._initialize_tables(engine)  # noqa: SLF001 (there is no public name)
+    finally:
+        engine.dispose()
+    part.replace(path)
 
 
 class Missing(Fault):

@@ -114,6 +114,7 @@ def test_it_is_said_once_that_no_worker_takes_a_run(
             return client.create_flow_run_from_deployment(retrain(configured, ws))
 
     caplog.set_level(logging.WARNING, logger="perdure")
+    caplog.clear()  # the deployment said that there is no worker, too
     for number in (1, 2):
         run = started()
         for _ in range(2):

@@ -144,13 +144,14 @@ def _make(path: Path) -> None:
     """
     from mlflow.store.db import utils
 
+    library: Any = utils  # without types
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     for left in path.parent.glob(f"{part.name}*"):
         left.unlink()
-    engine = utils.create_sqlalchemy_engine(f"sqlite:///{part}")
+    engine = library.create_sqlalchemy_engine(f"sqlite:///{part}")
     try:
-        utils._initialize_tables(engine)  # noqa: SLF001 (there is no public name)
+        library._initialize_tables(engine)  # noqa: SLF001 (there is no public name)
     finally:
         engine.dispose()
     part.replace(path)

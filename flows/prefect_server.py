@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from prefect.context import FlowRunContext
-from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
+from prefect.logging.handlers import APILogHandler, APILogWorker, PrefectConsoleHandler
 from prefect.settings import get_current_settings, temporary_settings
 
 from perdure import running
@@ -18,6 +19,11 @@ logger = logging.getLogger("perdure")
 
 ANSWER_SECONDS = 2.0
 """How long a configured server may take to say that it is there."""
+DRAIN_SECONDS = 10.0
+"""How long what is still to be told another server may take."""
+
+_told: str | None = None
+"""The server that is told what happens to this process's tasks."""
 
 
 def configured(root: Path | None = None) -> str | None:
@@ -68,6 +74,7 @@ def on_configured(url: str) -> Iterator[None]:
     # 8 + 16 + 32 s, at every call. What was done does not depend on it.
     settings = temporary_settings(updates={"api.url": url}, set_defaults={"client.max_retries": 2})
     with settings, _quiet_console(), _own_log():
+        _tell(url)
         yield
 
 
@@ -85,7 +92,26 @@ def on_temporary(api_url: str) -> Iterator[None]:
         )
         stack.enter_context(_quiet_console())
         stack.enter_context(_own_log())
+        _tell(api_url)
         yield
+
+
+def _tell(url: str) -> None:
+    """See to it that events and logs go to the server that flows run on.
+
+    Prefect's client has one sender of each for the whole process, with the address that was
+    configured when it was first needed (Prefect 3.8, `EventsWorker.instance`). Of what runs in a
+    second workspace the first one's server would be told, and a task is known by its events alone.
+    """
+    global _told
+    if url == _told:
+        return
+    from prefect.events.worker import EventsWorker
+
+    with ThreadPoolExecutor(1) as elsewhere:  # in a thread with a loop Prefect would not wait
+        for sender in (EventsWorker, APILogWorker):
+            elsewhere.submit(sender.drain_all, timeout=DRAIN_SECONDS).result()
+    _told = url
 
 
 @contextmanager

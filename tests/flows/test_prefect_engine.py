@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -170,6 +171,22 @@ def test_on_the_temporary_server_steps_are_tasks_and_nothing_is_written(workspac
         lambda: rows(workspace, "SELECT count(*) FROM log WHERE message = 'half way'"), [(1,)]
     )
     assert not list(get_current_settings().home.glob("storage/*"))
+
+
+def test_a_second_workspace_has_what_happens_in_it_on_its_own_server(
+    workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copy(workspace / "perdure.toml", tmp_path)
+    here = "SELECT count(*) FROM task_run WHERE name = 'carry it' AND state_name = 'Completed'"
+    logged = "SELECT count(*) FROM log WHERE message = 'half way'"
+    before: list[Any] = [rows(workspace, query) for query in (here, logged)]
+    run_with_server(many, workspace=str(tmp_path))
+    for query in (here, logged):
+        eventually(lambda query=query: rows(tmp_path, query), [(1,)])  # type: ignore[misc]  # a default
+    assert [rows(workspace, query) for query in (here, logged)] == before
+    run_with_server(many, workspace=str(workspace))  # and back again
+    for query, [(count,)] in zip((here, logged), before, strict=True):
+        eventually(lambda query=query: rows(workspace, query), [(count + 1,)])  # type: ignore[misc]  # a default
 
 
 def test_later_flows_use_the_same_temporary_server(workspace: Path) -> None:

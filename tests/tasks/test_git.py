@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from perdure.errors import Fault, UsageError
 from perdure.tasks import git
-from perdure.tasks.git import bundles
+from perdure.tasks.git import bundles, command
 
 
 @pytest.fixture
@@ -164,13 +164,15 @@ def test_a_held_index_is_waited_for_then_told_and_never_removed(
     lock = root / ".git" / "index.lock"
     lock.touch()
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    # Of this module alone: other threads of this process sleep as well.
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=pauses.append))
     with pytest.raises(Fault, match=r"index\.lock") as error:
         git.commit(root, ["a"], "a")
     assert error.value.hint is not None
     assert pauses == list(git.LOCK_RETRIES_S)
     assert lock.exists()
-    monkeypatch.setattr(time, "sleep", lambda _: lock.unlink(missing_ok=True))
+    freed = SimpleNamespace(sleep=lambda _: lock.unlink(missing_ok=True))
+    monkeypatch.setattr(command, "time", freed)
     assert git.commit(root, ["a"], "a") is not None
 
 

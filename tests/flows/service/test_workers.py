@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,7 +58,7 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(
         return real(*arguments, **options)
 
     now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(subprocess, "Popen", popen)
     one = Kept([sys.executable, "-c", "input()"], {}, "The worker")
     pauses = []

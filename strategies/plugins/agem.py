@@ -70,7 +70,10 @@ def project(gradients: Gradients, reference: Gradients) -> None:
         gradients: g, one tensor for each parameter.
         reference: r, shaped alike.
     """
-    along, squared = dot(gradients, reference), dot(reference, reference)
+    along = dot(gradients, reference)
+    if along.is_cpu and not along < 0:  # as in most steps; nothing there has to be waited for
+        return
+    squared = dot(reference, reference)
     if squared.is_cpu and not torch.isfinite(squared):
         return
     step = along / squared

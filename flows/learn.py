@@ -65,7 +65,7 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
     return Learned(
         experience=experience,
         version=version.version,
-        verdict="passed" if verdict.passed else "refused",
+        verdict=verdict.answer,
         reasons=verdict.refusals,
         promoted=verdict.passed and automatic,
         prequential=evaluation.prequential,

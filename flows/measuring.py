@@ -117,7 +117,7 @@ def evaluate(
 def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdict) -> str:
     """A learning step as a page: the verdict with its reasons, and the numbers."""
     head = [
-        f"# {experience}: version {version} {'passed' if verdict.passed else 'was refused'}",
+        f"# {experience}: version {version} {verdict.answer}",
         "",
     ]
     head += [f"- {'✓' if r.passed else '✗'} {r.message}" for r in verdict.reasons]

@@ -45,7 +45,7 @@ def promote(
         now, wanted = registry.read(), registry.version(version)
         if now.champion and now.champion.version == version:
             return Promoted(version, None, forced=False, changed=False)
-        refused = wanted.verdict != "passed"
+        refused = wanted.verdict not in ("passed", "undecided")
         if refused and not force:
             raise GateRefused(
                 f"version {version} was refused: " + ("; ".join(wanted.reasons) or "never judged"),

@@ -76,7 +76,7 @@ def rollback(
 def _target(registry: Registry, now: Registered, to: int | None) -> Version:
     if to is not None:
         wanted = registry.version(to)
-        if wanted.verdict != "passed" and not _was_forced(registry, to):
+        if wanted.verdict not in ("passed", "undecided") and not _was_forced(registry, to):
             raise GateRefused(
                 f"version {to} was refused and never served: " + "; ".join(wanted.reasons),
                 hint=f"perdure promote {to} --force --reason TEXT",

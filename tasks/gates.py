@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from perdure.config import LOWER_IS_BETTER, GatesConfig
-from perdure.records import Evaluation, Metrics, Reason, Verdict
+from perdure.records import Answer, Evaluation, Metrics, Reason, Verdict
 
 
 def judge(evaluation: Evaluation, gates: GatesConfig) -> Verdict:
@@ -32,7 +32,8 @@ def judge(evaluation: Evaluation, gates: GatesConfig) -> Verdict:
             reasons.append(
                 _margin("past", metric, candidate.past, champion.past, gates.past_margin)
             )
-    return Verdict(all(reason.passed for reason in reasons), tuple(reasons))
+    answer: Answer = "passed" if all(reason.passed for reason in reasons) else "refused"
+    return Verdict(answer, tuple(reasons))
 
 
 def _reaches(metric: str, value: float, limit: float) -> bool:
@@ -50,7 +51,7 @@ def _floor(metric: str, value: float, limit: float, champion: Metrics | None) ->
         + _beside(theirs)
         + ("" if passed else "  [gates] floor")
     )
-    return Reason("floor", passed, metric, value, limit, theirs, message)
+    return Reason("floor", "passed" if passed else "refused", metric, value, limit, theirs, message)
 
 
 _WHERE = {"new": "the new experience", "past": "all earlier experiences"}
@@ -67,7 +68,7 @@ def _margin(gate: str, metric: str, candidate: Metrics, champion: Metrics, margi
         + _beside(theirs)
         + ("" if passed else f"  [gates] {gate}_margin = {margin:g}")
     )
-    return Reason(gate, passed, metric, value, limit, theirs, message)
+    return Reason(gate, "passed" if passed else "refused", metric, value, limit, theirs, message)
 
 
 def _beside(champion: float | None) -> str:

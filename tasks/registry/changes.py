@@ -181,8 +181,7 @@ class Changes:
                 faults.append(f"v{number} does not say what it replaced")
             verdict = change.verdicts.get(number)
             if verdict is not None and (
-                version.verdict != ("passed" if verdict.passed else "refused")
-                or version.reasons != verdict.refusals
+                version.verdict != verdict.answer or version.reasons != verdict.refusals
             ):
                 faults.append(f"v{number} does not have its verdict")
         if faults:

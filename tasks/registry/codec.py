@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from perdure.errors import Corrupt
-from perdure.records import Change, DataRevision, Event, Held, Reason, Verdict, Version, to_json
+from perdure.records import (
+    Answer,
+    Change,
+    DataRevision,
+    Event,
+    Held,
+    Reason,
+    Verdict,
+    Version,
+    to_json,
+)
 
 PREFIX = "perdure."
 CHUNK = 4000
 HELD = PREFIX + "held."
 INTENT = PREFIX + "intent"
 EVENTS = PREFIX + "events"
+FINDINGS = PREFIX + "findings"
 LAST_CHANGE = PREFIX + "last_change"
 ALIASES = ("champion", "challenger")
 NONE = "none"
@@ -86,9 +98,15 @@ def verdict_tags(verdict: Verdict | None) -> dict[str, str]:
     """The tags that say what the gates said; none for a version not yet judged."""
     if verdict is None:
         return {}
-    word = "passed" if verdict.passed else "refused"
     reasons = split(PREFIX + "reasons", dumps(list(verdict.refusals)))
-    return {**reasons, PREFIX + "verdict": word}
+    whole = split(FINDINGS, dumps(verdict))
+    return {**whole, **reasons, PREFIX + "verdict": verdict.answer}
+
+
+def whole_verdict(tags: Mapping[str, str]) -> Verdict | None:
+    """The verdict of a version with every number; None: not judged, or by an older Perdure."""
+    text = join(FINDINGS, tags)
+    return None if text is None else _verdict(json.loads(text))
 
 
 def version_tags(
@@ -184,7 +202,26 @@ def event(tags: Mapping[str, str]) -> Event:
 
 
 def _verdict(value: Mapping[str, Any]) -> Verdict:
-    return Verdict(value["passed"], tuple(Reason(**reason) for reason in value["reasons"]))
+    reasons = tuple(_reason(reason) for reason in value["reasons"])
+    return Verdict(_answer(value), reasons, value.get("undecided", "pass"))
+
+
+def _reason(value: Mapping[str, Any]) -> Reason:
+    known = {field.name for field in dataclasses.fields(Reason)} - {"answer"}
+    plain = {name: item for name, item in value.items() if name in known}
+    # JSON has no word for what is not a number.
+    return Reason(**{**plain, "value": _float(value["value"]), "answer": _answer(value)})
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _answer(value: Mapping[str, Any]) -> Answer:
+    """The answer of a gate or verdict; an older Perdure wrote `passed`, yes or no."""
+    if "answer" in value:
+        return cast(Answer, value["answer"])
+    return "passed" if value["passed"] else "refused"
 
 
 def _number(text: str) -> int | None:

@@ -52,7 +52,7 @@ def word(verdict: Verdict | None) -> str:
     """`passed`, `refused` or `not judged yet`."""
     if verdict is None:
         return "not judged yet"
-    return "passed" if verdict.passed else "refused"
+    return verdict.answer
 
 
 def parameters(

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from perdure.flows import decisions
 from perdure.records import Change, DataRevision, Registered, Verdict, Version
 
-PASS, FAIL = Verdict(True, ()), Verdict(False, ())
+PASS, FAIL = Verdict("passed", ()), Verdict("refused", ())
 BY = "somebody"
 
 

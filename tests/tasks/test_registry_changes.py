@@ -16,8 +16,10 @@ from perdure.records import Change, Event, Held, Reason, Verdict
 from perdure.tasks.registry import Registry, codec
 from tests.tasks.version_kit import AT, bare_versions, plain, workspace
 
-NO = Verdict(False, (Reason("floor", False, "accuracy", 0.4, 0.5, None, "0.4 < 0.5 " * 700),))
-YES = Verdict(True, (Reason("floor", True, "accuracy", 0.9, 0.5, 0.8, "fine"),))
+NO = Verdict(
+    "refused", (Reason("floor", "refused", "accuracy", 0.4, 0.5, None, "0.4 < 0.5 " * 700),)
+)
+YES = Verdict("passed", (Reason("floor", "passed", "accuracy", 0.9, 0.5, 0.8, "fine"),))
 
 FIRST = Change(
     key="promotion 'of' the first",
@@ -55,7 +57,9 @@ SHORT = Change(
     expects=SECOND.expects,
     aliases=SECOND.aliases,
     replaced={2: 1},
-    verdicts={3: Verdict(False, (Reason("floor", False, "accuracy", 0.4, 0.5, None, "low"),))},
+    verdicts={
+        3: Verdict("refused", (Reason("floor", "refused", "accuracy", 0.4, 0.5, None, "low"),))
+    },
     hold=SECOND.hold[1:],
     release=SECOND.release[:1],
     events=(dataclasses.replace(SECOND.events[0], reason="bad"), *SECOND.events[1:2]),

@@ -25,7 +25,9 @@ from tests.tasks.version_kit import (
     workspace,
 )
 
-YES = Verdict(True, (Reason("floor", True, "accuracy", 0.9, 0.5, None, "0.9 is at least 0.5"),))
+YES = Verdict(
+    "passed", (Reason("floor", "passed", "accuracy", 0.9, 0.5, None, "0.9 is at least 0.5"),)
+)
 
 
 class Killed(BaseException):

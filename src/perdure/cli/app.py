@@ -131,7 +131,7 @@ def retrain(
     with console.bars():
         result = flows.run(root(workspace), profile)
     console.emit_json(result) if json else render.retrained(result)
-    raise typer.Exit(3 if any(one.verdict == "refused" for one in result.learned) else 0)
+    raise typer.Exit(3 if any(one.reasons for one in result.learned) else 0)
 
 
 @app.command(epilog=example("perdure promote 12"))

@@ -3,13 +3,18 @@
 from perdure.records.base import Action, Metrics, to_json
 from perdure.records.data import DataRevision, Experience, Ingested, Quarantined
 from perdure.records.learning import (
+    SANITY,
+    Answer,
     Candidate,
+    Comparison,
     Epoch,
     Evaluation,
     Matrix,
     Measured,
+    Predicted,
     Reason,
     Trained,
+    Undecided,
     Verdict,
 )
 from perdure.records.registry import Change, Event, Held, Registered, Version
@@ -30,11 +35,14 @@ from perdure.records.results import (
 )
 
 __all__ = [
+    "SANITY",
     "Action",
+    "Answer",
     "Applied",
     "Candidate",
     "Change",
     "Check",
+    "Comparison",
     "DataRevision",
     "Deployed",
     "DeployedAutomation",
@@ -52,6 +60,7 @@ __all__ = [
     "Matrix",
     "Measured",
     "Metrics",
+    "Predicted",
     "Promoted",
     "Quarantined",
     "Reason",
@@ -60,6 +69,7 @@ __all__ = [
     "RolledBack",
     "SetAside",
     "Trained",
+    "Undecided",
     "Verdict",
     "Version",
     "to_json",

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from perdure.records.base import Metrics
+
+Answer = Literal["passed", "refused", "undecided"]
+"""What a gate finds. Undecided: the rows show neither harm nor its absence."""
+
+Undecided = Literal["pass", "hold", "wait"]
+"""What becomes of a candidate that the gates leave undecided."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,70 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A candidate beside the champion (or a constant prediction) on the same rows.
+
+    A bound at some confidence is `centre ± quantile * standard_error`. `tasks.evaluation` says
+    how the standard error of each metric is made.
+    """
+
+    metric: str
+    rows: float
+    """Rows; where they are weighted the effective number, `(sum w)**2 / sum w**2`."""
+    candidate: float
+    champion: float
+    difference: float
+    """Positive where the candidate is better, whatever the metric; in its unit."""
+    standard_error: float
+    """Of the difference. Not finite: there are too few rows to say."""
+    centre: float
+    """Middle of the interval: the difference, for shares drawn a little towards zero (Bonett and
+    Price 2012), so that few rows without a disagreement are no certainty."""
+    degrees: float | None = None
+    """Degrees of freedom of Student's t; None: the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How many classes a candidate predicts on the evaluation rows."""
+
+    candidate: int
+    champion: int | None
+    present: int
+    """Classes that the rows have."""
+    others: int
+    """Rows of another class than the one that the candidate predicts most."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One gate's finding."""
+
+    gate: str
+    answer: Answer
+    metric: str
+    value: float
+    limit: float | None
+    """In the unit of `value`; None: the number is reported, and refuses nothing."""
+    champion: float | None
+    message: str
+    difference: float | None = None
+    """Positive where the candidate is better than what it is compared with."""
+    low: float | None = None
+    high: float | None = None
+    """One-sided bounds of the difference, each at the gates' confidence."""
+    rows: float | None = None
+    """Effective number of rows."""
+    detectable: float | None = None
+    """The smallest true loss that so many rows show to be too much, in four of five cases."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate did not refuse."""
+        return self.answer != "refused"
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All numbers of one learning step; the gates see nothing else."""
 
@@ -93,30 +164,53 @@ class Evaluation:
     backward_transfer: float | None
     rows: int
     """Test rows measured."""
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One gate's finding."""
-
-    gate: str
-    passed: bool
-    metric: str
-    value: float
-    limit: float
-    champion: float | None
-    message: str
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """By what is compared: `new`, `past`, `slice NAME`, `lost` and `calibration` with the
+    champion; `floor` and `champion floor` with a constant prediction; `average` with zero."""
+    predicted: Predicted | None = None
+    """None: a regression."""
+    not_finite: int = 0
+    """Rows where the candidate's output is not a finite number."""
+    own: tuple[Reason, ...] = ()
+    """Findings of the user's own gates."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the gates say together."""
 
-    passed: bool
+    answer: Answer
+    """Refused: a gate refused. Undecided: none refused, and one could not tell."""
     reasons: tuple[Reason, ...]
     """Every gate's finding, also of those that passed."""
+    undecided: Undecided = "pass"
+    """The setting `[gates] undecided` that the verdict was made with."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate is let through: passed, or undecided where that lets through."""
+        return self.answer == "passed" or (self.answer == "undecided" and self.undecided == "pass")
+
+    @property
+    def contends(self) -> bool:
+        """Whether the version, not let through, is to be tried on the experiences that come.
+
+        Refused, but not by the sanity gate; or undecided, and `undecided = "wait"`.
+        """
+        if self.answer == "refused":
+            return not any(
+                reason.gate == SANITY and reason.answer == "refused" for reason in self.reasons
+            )
+        return self.answer == "undecided" and self.undecided == "wait"
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The messages of the gates that said no."""
-        return tuple(reason.message for reason in self.reasons if not reason.passed)
+        """The messages of the gates that kept the candidate back; none where it is let through."""
+        if self.passed:
+            return ()
+        wanted = "refused" if self.answer == "refused" else "undecided"
+        return tuple(reason.message for reason in self.reasons if reason.answer == wanted)
+
+
+SANITY = "sanity"
+"""The gate whose refusal is final: not a number, or one class for everything."""

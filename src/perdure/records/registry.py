@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from perdure.records.base import Action
 from perdure.records.data import DataRevision
-from perdure.records.learning import Verdict
+from perdure.records.learning import Answer, Verdict
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,10 @@ class Version:
     data: DataRevision
     code: str | None
     strategy: tuple[str, ...]
-    verdict: Literal["passed", "refused"] | None
+    verdict: Answer | None
     """None: registered, but not yet judged (killed in between)."""
     reasons: tuple[str, ...]
-    """Of a refusal, one per gate that said no."""
+    """Why it was not let through, one per gate; none: it was, though perhaps undecided."""
     replaced: int | None
     """The champion that this version replaced when it was promoted; None: none, or never."""
     run_id: str

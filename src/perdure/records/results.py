@@ -7,7 +7,7 @@ from typing import Literal
 
 from perdure.records.base import Metrics
 from perdure.records.data import DataRevision, Ingested
-from perdure.records.learning import Measured, Verdict
+from perdure.records.learning import Answer, Measured, Verdict
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Learned:
     experience: str
     version: int | None
     """None: it could not be learned at all, and is held."""
-    verdict: Literal["passed", "refused"]
+    verdict: Answer
     reasons: tuple[str, ...]
+    """Why it was not let through, and is held; none: it was."""
     promoted: bool
     """The champion moved."""
     prequential: Metrics | None

@@ -24,7 +24,9 @@ from perdure.tasks.registry.client import sqlite_path
 from tests.flows.service.post_kit import Letterbox
 from tests.tasks.version_kit import bare_versions
 
-NO = Verdict(False, (Reason("floor", False, "accuracy", 0.4, 0.5, None, "0.4 is below 0.5"),))
+NO = Verdict(
+    "refused", (Reason("floor", "refused", "accuracy", 0.4, 0.5, None, "0.4 is below 0.5"),)
+)
 BY = "ada"
 AT = "2026-11-21T19:00:00+00:00"
 

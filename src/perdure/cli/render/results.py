@@ -87,7 +87,7 @@ def retrained(result: Retrained) -> None:
         out.print(f"Next: [bold]perdure promote {result.challenger}[/]")
     if result.profile:
         out.print(f"Profile: {escape(result.profile)}", soft_wrap=True)
-    if any(one.verdict == "refused" for one in result.learned):
+    if any(one.reasons for one in result.learned):
         out.print("What is held stays out of training until [bold]perdure release ID[/].")
 
 

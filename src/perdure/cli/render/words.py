@@ -33,9 +33,10 @@ def counted(count: int, what: str) -> str:
 
 def verdict_word(one: Learned) -> str:
     """The verdict in one coloured word."""
-    if one.verdict == "refused":
-        return "[red]refused, held[/]"
-    return "[green]promoted[/]" if one.promoted else "[green]passed[/]"
+    if one.reasons:
+        return f"[red]{one.verdict}, held[/]"
+    word = "passed" if one.verdict == "passed" else "undecided, let through"
+    return "[green]promoted[/]" if one.promoted else f"[green]{word}[/]"
 
 
 def main_metric(metrics: Metrics | None) -> float | None:

@@ -1,7 +1,8 @@
 """From raw columns to predictions, as torch modules that belong to the learner.
 
-The statistics are those of the first experience's training rows and never change: what is
-registered takes raw columns and cannot be skewed against training.
+The statistics are those of the first experience's training rows, or of the first in which a
+column varies, and never change: what is registered takes raw columns and cannot be skewed against
+training.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ AT_ONCE = 2**22
 """Input values of images, texts or sequences that go through a network at once."""
 LIMIT = 10.0
 """Standardised numbers are clamped to ± this many standard deviations."""
+CONSTANT, MISSING = math.inf, -math.inf
+"""Scale of a column of a table that had only one value so far, or none: it becomes 0."""
 
 
 def statistics(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -44,6 +47,13 @@ def statistics(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return mean * largest, scale * largest
 
 
+def _varies(values: npt.NDArray[np.float64], centre: float) -> bool:
+    """Whether finite values differ from a centre by more than rounding."""
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite).max(initial=0.0))
+    return bool((np.abs(finite - centre) > 1e-12 * largest).any())
+
+
 class Prepare(nn.Module):
     """What is learned from: standardised, with marks of what is missing; small where it can be.
 
@@ -51,6 +61,10 @@ class Prepare(nn.Module):
 
         z = clamp((x - m) / s, -10, 10), and 0 where x is missing
         missing = 1 where x is missing, else 0
+
+    A column of a table that is constant in the first experience becomes 0, and waits: the first
+    experience in which it varies gives its scale, the root mean square of x - m. Its mean stays,
+    so a row that was learned before, and is kept in a memory, still means the same.
 
     Table: float64 (rows, columns) of `encode` to float32 (rows, width): all z, then all missing
     marks, then all category codes. Sequence: float64 (rows, length) to float32
@@ -77,7 +91,31 @@ class Prepare(nn.Module):
             self.mean[0], self.scale[0] = statistics(raw.numpy())
         for place, position in enumerate(self._numbers):
             mean, scale = statistics(raw[:, position].numpy())
-            self.mean[place], self.scale[place] = mean, scale
+            if _varies(raw[:, position].numpy(), mean):
+                self.mean[place], self.scale[place] = mean, scale
+            else:
+                seen = bool(torch.isfinite(raw[:, position]).any())
+                self.mean[place], self.scale[place] = mean, CONSTANT if seen else MISSING
+
+    def fit_constant(self, raw: Tensor) -> None:
+        """Take the scale of the columns that were constant so far from rows in which they vary.
+
+        Args:
+            raw: Training rows of a later experience, as `encode` gives them.
+        """
+        if self._kind == "sequence":
+            return
+        for place, position in enumerate(self._numbers):
+            before, values = float(self.scale[place]), raw[:, position].numpy()
+            mean, scale = statistics(values)
+            if before == MISSING and _varies(values, mean):
+                self.mean[place], self.scale[place] = mean, scale
+            elif before == MISSING and np.isfinite(values).any():
+                self.mean[place], self.scale[place] = mean, CONSTANT
+            elif before == CONSTANT and _varies(values, float(self.mean[place])):
+                away = values[np.isfinite(values)] - float(self.mean[place])
+                largest = float(np.abs(away).max())
+                self.scale[place] = largest * float(np.sqrt(np.square(away / largest).mean()))
 
     def forward(self, raw: Tensor) -> Tensor:
         """Rows of `encode` to what is kept in memory and learned from."""
@@ -86,7 +124,7 @@ class Prepare(nn.Module):
         numbers = raw if self._kind == "sequence" else raw[:, self._numbers]
         missing = torch.isnan(numbers)
         z = ((numbers - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
-        z = torch.where(missing, torch.zeros_like(z), z)
+        z = torch.where(missing | torch.isinf(self.scale), torch.zeros_like(z), z)
         if self._kind == "sequence":
             return torch.stack([z, (~missing).to(z.dtype)], dim=2).to(torch.float32)
         codes = raw[:, self._categories]

@@ -18,7 +18,7 @@ from perdure.records import Trained
 from perdure.strategies import catalogue
 from perdure.strategies.features.columns import Array, Columns
 from perdure.strategies.features.encoding import encode, encode_target
-from perdure.strategies.features.modules import rows_at_once
+from perdure.strategies.features.modules import Prepare, rows_at_once
 from perdure.strategies.learner import randomness
 from perdure.strategies.learner.learner import CLOCK, Learner
 from perdure.strategies.learner.state import State
@@ -107,13 +107,15 @@ def learn(
             randomness.isolated(device),
         ):
             contexts.enter_context(context)
-        new = _tensors(learner, columns_train, target_train)
+        prepare = copy.deepcopy(learner.prepare)
+        prepare.fit_constant(encode(learner.spec, columns_train))
+        new = _tensors(learner, prepare, columns_train, target_train)
         checks.rows_suffice(learner, experience_id, len(new[0]), training)
         held = [t for state in learner.memory.values() for t in state.tensors.values()]
         copies = 2 if any(s.joins for s, _ in strategies) else 1
         place = devices.home([*new, *held], device, copies)
         x, y = (devices.kept(tensor, place, device) for tensor in new)
-        watched = _tensors(learner, columns_val, target_val)
+        watched = _tensors(learner, prepare, columns_val, target_val)
         beside = devices.home(watched, device)
         rows = _Rows(x, y, (watched[0].to(beside), watched[1].to(beside)), place)
         if device.type != "cpu":  # the first time on an accelerator its stream starts here
@@ -125,6 +127,7 @@ def learn(
         curve, best = _train(
             learner, plugins, rows, first, training, device, experience_id, profile
         )
+        learner.prepare = prepare
         peak = devices.peak_bytes(device)
     return Trained(
         curve.epochs,
@@ -226,12 +229,14 @@ def _train(
     return curve, stopping.best if stopping else None
 
 
-def _tensors(learner: Learner, columns: Columns, target: Array) -> tuple[Tensor, Tensor]:
+def _tensors(
+    learner: Learner, prepare: Prepare, columns: Columns, target: Array
+) -> tuple[Tensor, Tensor]:
     """What is learned from, on the CPU: see `Prepare` and `Output.standardise`."""
     raw = encode(learner.spec, columns)
     # In parts that stay in the processor's cache; the result is the same.
     at_once = max(1, _PREPARED // max(1, raw[:1].numel()))
-    x = torch.cat([learner.prepare(part) for part in torch.split(raw, at_once)])
+    x = torch.cat([prepare(part) for part in torch.split(raw, at_once)])
     y = learner.output.standardise(encode_target(learner.spec, target))
     if len(x) != len(y):
         raise DataRefused(f"{len(x)} rows of features, but {len(y)} of the target")

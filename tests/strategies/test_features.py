@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -80,7 +81,29 @@ def test_prepared_columns_are_standardised_with_the_statistics_of_the_first_rows
     expected = [[-1, 0, 0, 0, 2], [1, 0, 0, 0, 0], [0, 0, 1, 0, 1]]
     assert found.tolist() == expected
     later = torch.tensor([[1e9, 1.0, -np.inf], [3.5, 2.0, np.nan]], dtype=torch.float64)
-    assert prepare(later).tolist() == [[10, -10, 0, 0, 1], [1.5, 0, 0, 1, 2]]
+    assert prepare(later).tolist() == [[10, 0, 0, 0, 1], [1.5, 0, 0, 1, 2]]
+
+
+def test_a_constant_column_waits_until_it_varies() -> None:
+    columns = ("was constant", "was zero", "was missing")
+    spec = FeatureSpec(tuple(Column(n, "number") for n in columns), "y", "classification", (0, 1))
+    prepare = Prepare(spec)
+    nan, inf = np.nan, np.inf
+    first = torch.tensor([[7.0, 0.0, nan], [7.0, 0.0, nan]], dtype=torch.float64)
+    prepare.fit(first)
+    kept = prepare(first)
+    assert kept[:, :3].tolist() == [[0, 0, 0], [0, 0, 0]]
+    odd = torch.tensor([[9.0, inf, 1e9], [-inf, 3.0, 5.0]], dtype=torch.float64)
+    assert prepare(odd)[:, :3].tolist() == [[0, 0, 0], [0, 0, 0]], "it is not known how far is far"
+    prepare.fit_constant(first)
+    assert torch.equal(prepare(odd)[:, :3], torch.zeros(2, 3)), "nothing has varied yet"
+    varied = torch.tensor([[11.0, 2.0, 100.0], [3.0, -2.0, 104.0]], dtype=torch.float64)
+    prepare.fit_constant(varied)
+    assert prepare(varied)[:, :3].tolist() == [[1, 1, -1], [-1, -1, 1]]
+    assert torch.equal(prepare(first), kept), "what a memory keeps still means the same"
+    again = copy.deepcopy(prepare)
+    again.fit_constant(varied * 100)
+    assert all(torch.equal(a, b) for a, b in zip(again.buffers(), prepare.buffers(), strict=True))
 
 
 @settings(max_examples=200, deadline=None)

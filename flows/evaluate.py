@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from perdure.flows import prefect_engine
+from typing import TYPE_CHECKING, Any
+
+from perdure.flows import measuring, prefect_engine
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import open_workspace
-from perdure.records import Evaluated, Measured, Version
-from perdure.tasks import evaluation, gates, packaging, training
+from perdure.records import Evaluated, Version
+from perdure.tasks import gates, packaging, training
 from perdure.tasks.registry import Registry
 from perdure.tasks.tables import schema as schemas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def run(workspace: str, version: int) -> Evaluated:
@@ -40,38 +45,22 @@ def evaluate(workspace: str = ".", *, version: int) -> Evaluated:
         known |= dict.fromkeys(packaging.labels_in(registry.download(champion)))
     spec = schemas.load(ws.schema, ws.config.data).feature_spec()
     spec = training.grown(spec, tuple(known), rows[spec.target].to_numpy())
-    truth, owners = training.truth(spec, rows), rows[evaluation.EXPERIENCE].tolist()
 
-    def measure(one: Version) -> Measured:
+    def outputs(one: Version) -> NDArray[Any]:
         learner = registry.download(one) / packaging.LEARNER
-        outputs = step(training.outputs, name=f"measure version {one.version}")(
+        return step(training.outputs, name=f"measure version {one.version}")(
             ws, spec, learner, rows
         )
-        return evaluation.measure(spec.task, truth, outputs, owners, wanted.experience)
 
-    theirs = measure(champion) if champion and champion.version != version else None
-    numbers = evaluation.summarise(
-        metric=ws.config.metric,
-        candidate=measure(wanted),
-        champion=theirs,
-        baseline=evaluation.measure(
-            spec.task,
-            truth,
-            evaluation.constant(spec.task, truth, spec.outputs),
-            owners,
-            wanted.experience,
-        ).average,
-        prequential=None,
-        earlier=None,
-        newest=wanted.experience,
-        window=ws.config.evaluation.window,
-        rows_measured=len(rows),
+    theirs = outputs(champion) if champion and champion.version != version else None
+    numbers = measuring.numbers_of(
+        ws, spec, rows, wanted.experience, outputs(wanted), theirs, None, None
     )
     return Evaluated(
         version=version,
         champion=champion.version if champion else None,
         rows=len(rows),
         metrics=numbers.candidate,
-        champion_metrics=theirs,
+        champion_metrics=numbers.champion,
         verdict=gates.judge(numbers, ws.config.gates),
     )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perdure.config import Workspace
-from perdure.errors import DataRefused
-from perdure.records import Evaluation, Experience, Measured, Metrics, Verdict
-from perdure.tasks import evaluation, experiences, packaging, training
+from perdure import expressions, verdict_table
+from perdure.config import CONFIG_NAME, Workspace
+from perdure.errors import ConfigError, DataRefused
+from perdure.records import Evaluation, Experience, Matrix, Measured, Metrics, Verdict
+from perdure.tasks import evaluation, experiences, own_gates, packaging, training
 from perdure.tasks.tables import content
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from perdure.strategies.features.columns import FeatureSpec
+
+
+_TRIED = 200
+"""Rows that slices are tried on before a training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,7 @@ class Rows:
 def deal(ws: Workspace, spec: FeatureSpec, experience: Experience) -> Rows:
     """Read an experience and deal its rows out by a hash of their content."""
     frame = experiences.read_experience(ws, experience.id, content.content_sha256)
+    slices(ws, frame.head(_TRIED))  # before anything is trained
     keys = content.row_keys(frame, [column.name for column in spec.columns])
     sides = content.sides(keys, ws.config.data.test, ws.config.data.validation)
     return Rows(experience.id, frame, keys, sides)
@@ -89,38 +95,110 @@ def evaluate(
             f"experience {rows.experience} has no test row among its {len(rows.frame)}",
             hint="gather more rows into one file",
         )
-    earlier = packaging.matrix_in(parent) if parent else None
-    truth = training.truth(spec, measured_on)
-    constant = evaluation.constant(spec.task, truth, spec.outputs)
-    owners = measured_on[evaluation.EXPERIENCE].tolist()
-
-    def of(outputs: NDArray[Any]) -> Measured:
-        return evaluation.measure(spec.task, truth, outputs, owners, rows.experience)
-
     theirs = None
     if champion is not None:
-        theirs = of(training.outputs(ws, spec, champion / packaging.LEARNER, measured_on))
-    numbers = evaluation.summarise(
-        metric=ws.config.metric,
-        candidate=of(training.outputs(ws, spec, candidate, measured_on)),
-        champion=theirs,
-        baseline=of(constant).average,
-        prequential=before,
-        earlier=earlier,
-        newest=rows.experience,
-        window=ws.config.evaluation.window,
-        rows_measured=len(measured_on),
+        theirs = training.outputs(ws, spec, champion / packaging.LEARNER, measured_on)
+    numbers = numbers_of(
+        ws,
+        spec,
+        measured_on,
+        rows.experience,
+        training.outputs(ws, spec, candidate, measured_on),
+        theirs,
+        before,
+        packaging.matrix_in(parent) if parent else None,
     )
     return numbers, measured_on
 
 
+def numbers_of(
+    ws: Workspace,
+    spec: FeatureSpec,
+    measured_on: pd.DataFrame,
+    newest: str,
+    candidate: NDArray[Any],
+    champion: NDArray[Any] | None,
+    before: Metrics | None,
+    earlier: Matrix | None,
+) -> Evaluation:
+    """All numbers that the gates need, from the outputs on the evaluation rows.
+
+    Args:
+        ws: The workspace.
+        spec: The features and the target.
+        measured_on: The evaluation rows, as `evaluation.rows` gives them.
+        newest: The experience that the candidate learned last.
+        candidate: Its outputs on these rows.
+        champion: The champion's; None: there is none.
+        before: The prequential metrics, handed on.
+        earlier: The parent's accuracy matrix.
+
+    Raises:
+        ConfigError: A slice or a gate of the user's own does not suit the rows.
+        Fault: A gate of the user's own raised an exception.
+    """
+    import numpy as np
+
+    gates, task = ws.config.gates, spec.task
+    truth, owners = training.truth(spec, measured_on), measured_on[evaluation.EXPERIENCE].tolist()
+
+    def of(outputs: NDArray[Any]) -> Measured:
+        return evaluation.measure(task, truth, outputs, owners, newest)
+
+    finite = np.isfinite(candidate).reshape(len(candidate), -1).all(axis=1)
+    classifies = task == "classification"
+    return evaluation.summarise(
+        metric=ws.config.metric,
+        candidate=of(candidate),
+        champion=None if champion is None else of(champion),
+        baseline=of(evaluation.constant(task, truth, spec.outputs)).average,
+        prequential=before,
+        earlier=earlier,
+        newest=newest,
+        window=ws.config.evaluation.window,
+        rows_measured=len(measured_on),
+        comparisons=evaluation.compare(
+            task,
+            ws.config.metric,
+            truth,
+            candidate,
+            champion,
+            owners,
+            newest,
+            half_life=gates.past_half_life or np.inf,
+            slices=slices(ws, measured_on),
+        ),
+        classes=evaluation.predicted(truth, candidate, champion) if classifies else None,
+        not_finite=int((~finite).sum()),
+        own=own_gates.ask(ws, truth, candidate, champion, measured_on),
+    )
+
+
+def slices(ws: Workspace, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """By name which rows belong to each slice of `[[gates.slices]]`, (rows,).
+
+    Raises:
+        ConfigError: A condition names a column that is missing, or does not suit its values.
+    """
+    found = {}
+    for place, one in enumerate(ws.config.gates.slices):
+        try:
+            found[one.title] = expressions.parse(one.where).rows(frame)
+        except ValueError as error:
+            fault = f"gates.slices.{place}.where = {one.where!r}: {error}"
+            raise ConfigError(CONFIG_NAME, [fault]) from error
+    return found
+
+
 def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdict) -> str:
-    """A learning step as a page: the verdict with its reasons, and the numbers."""
+    """A learning step as a page: the verdict with every gate, and the numbers."""
     head = [
         f"# {experience}: version {version} {verdict.answer}",
         "",
     ]
-    head += [f"- {'✓' if r.passed else '✗'} {r.message}" for r in verdict.reasons]
+    head += [verdict_table.markdown(verdict)]
+    head += [f"\n- {message}" for message in verdict.refusals]
+    head += ["", "## Numbers"]
     columns: dict[str, Metrics | None] = {
         "before learning (champion)": numbers.prequential,
         "new experience": numbers.candidate.new,

@@ -50,8 +50,9 @@ def open_workspace(root: str, *, strategies: bool = False) -> Workspace:
     if not strategies:
         return config.read(root_of(root))
     from perdure.strategies import catalogue
+    from perdure.tasks import own_gates
 
-    return config.read(root_of(root), [catalogue.check])
+    return config.read(root_of(root), [catalogue.check, own_gates.check])
 
 
 @contextmanager

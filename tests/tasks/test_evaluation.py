@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.records import Matrix
-from perdure.tasks import evaluation
+from perdure.records import Comparison, Matrix, Predicted
+from perdure.tasks import evaluation, gates
+from perdure.tasks.evaluation import comparing
+from perdure.tasks.evaluation.scores import Groups
 
 
 def frame(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -147,3 +151,155 @@ def test_the_constant_prediction_is_the_baseline() -> None:
     outputs = evaluation.constant("classification", truth, 2)
     assert evaluation.score("classification", truth, outputs)["accuracy"] == pytest.approx(2 / 3)
     assert evaluation.constant("regression", np.array([1.0, 3.0]), 1).tolist() == [2.0, 2.0]
+
+
+def test_all_metrics_are_those_of_scikit_learn() -> None:
+    from sklearn import metrics
+
+    chance = np.random.default_rng(0)
+    for _ in range(40):
+        rows, classes = chance.integers(1, 60), chance.integers(2, 6)
+        truth = chance.integers(0, classes, rows)
+        outputs = chance.dirichlet(np.ones(classes), rows)
+        named, present = outputs.argmax(axis=1), np.unique(truth)
+        scored = evaluation.score("classification", truth, outputs)
+        recall = metrics.recall_score(
+            truth, named, labels=present, average="macro", zero_division=0
+        )
+        assert scored["balanced_accuracy"] == pytest.approx(recall)
+        seen = np.union1d(present, np.unique(named))
+        f1 = metrics.f1_score(truth, named, labels=seen, average="macro", zero_division=0)
+        assert scored["macro_f1"] == pytest.approx(f1)
+        values = chance.normal(size=rows + 1)
+        guess = values + chance.normal(size=rows + 1)
+        r2 = evaluation.score("regression", values, guess)["r2"]
+        assert r2 == pytest.approx(metrics.r2_score(values, guess))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_each_experience_is_scored_as_if_alone(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    owners = np.sort(chance.integers(0, 5, 40)).astype(str)
+    truth, outputs = chance.integers(0, 3, 40), chance.dirichlet(np.ones(3), 40)
+    found = evaluation.measure("classification", truth, outputs, owners.tolist(), owners[-1])
+    for name in np.unique(owners):
+        alone = evaluation.score("classification", truth[owners == name], outputs[owners == name])
+        assert found.by_experience[name] == pytest.approx(alone)
+
+
+def two_models(
+    task: str, rows: int, chance: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A truth, and the outputs of two models that have much in common."""
+    if task == "regression":
+        values, common = chance.normal(1, 3, rows), chance.normal(0, 1, rows)
+        first, second = (values + common + chance.normal(0, s, rows) for s in (0.3, 0.6))
+        return values, first, second
+    truth = chance.choice(4, rows, p=[0.5, 0.3, 0.15, 0.05])
+    shared = chance.normal(size=(rows, 4)) + 1.5 * np.eye(4)[truth]
+    one, other = (np.exp(shared + s * chance.normal(size=(rows, 4))) for s in (0.5, 0.7))
+    return truth, one / one.sum(axis=1, keepdims=True), other / other.sum(axis=1, keepdims=True)
+
+
+METRICS = [
+    *(
+        ("classification", name)
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    ),
+    *(("regression", name) for name in ("mae", "rmse", "r2")),
+]
+
+
+@pytest.mark.parametrize(("task", "metric"), METRICS)
+def test_standard_errors_are_those_of_the_bootstrap(task: Any, metric: str) -> None:
+    chance = np.random.default_rng(5)
+    truth, one, other = two_models(task, 1_000, chance)
+    weights = chance.choice([1.0, 0.5, 0.25], len(truth))
+
+    def difference(rows: np.ndarray) -> Comparison:
+        return comparing.paired(
+            metric, truth[rows], one[rows], other[rows], Groups.one(weights[rows])
+        )
+
+    found = difference(np.arange(len(truth)))
+    drawn = [difference(chance.integers(0, 1_000, 1_000)).difference for _ in range(400)]
+    assert found.standard_error == pytest.approx(np.std(drawn), rel=0.15)
+    assert found.rows == pytest.approx(weights.sum() ** 2 / np.square(weights).sum())
+
+
+@pytest.mark.parametrize(("task", "metric"), METRICS)
+@pytest.mark.parametrize("rows", [60, 400])
+def test_intervals_cover_the_true_difference(task: Any, metric: str, rows: int) -> None:
+    chance = np.random.default_rng(6)
+    whole = comparing.paired(
+        metric, *two_models(task, 400_000, chance), Groups.one(np.ones(400_000))
+    ).difference
+    above = below = 0
+    for _ in range(600):
+        found = comparing.paired(metric, *two_models(task, rows, chance), Groups.one(np.ones(rows)))
+        quantile = gates.quantile(0.95, found.degrees)
+        above += whole > found.centre + quantile * found.standard_error
+        below += whole < found.centre - quantile * found.standard_error
+    # 5 % is stated; four standard errors of 600 draws are 3.6 %.
+    assert above <= 0.086 * 600
+    assert below <= 0.086 * 600
+
+
+def test_the_interval_of_accuracy_is_that_of_bonett_and_price() -> None:
+    truth = np.zeros(73, dtype=int)
+    one, other = (
+        np.eye(2)[(np.arange(73) < 4).astype(int)],
+        np.eye(2)[(np.arange(73) > 70).astype(int)],
+    )
+    found = comparing.paired("accuracy", truth, one, other, Groups.one(np.ones(73)))
+    ours, theirs = (2 + 1) / 75, (4 + 1) / 75
+    assert found.difference == pytest.approx((2 - 4) / 73)
+    assert found.centre == pytest.approx(ours - theirs)
+    assert found.standard_error == pytest.approx(
+        np.sqrt((ours + theirs - (ours - theirs) ** 2) / 75)
+    )
+
+
+def test_no_disagreement_on_few_rows_is_no_certainty() -> None:
+    truth, outputs = np.array([0, 1] * 10), np.eye(2)[[0, 1] * 10]
+    found = comparing.paired("accuracy", truth, outputs, outputs, Groups.one(np.ones(20)))
+    assert found.difference == 0
+    assert found.standard_error > 0.06
+    alone = comparing.paired(
+        "mae", np.array([1.0]), np.array([2.0]), np.array([1.0]), Groups.one(np.ones(1))
+    )
+    assert np.isinf(alone.standard_error)
+
+
+def test_past_weighs_what_is_recent_more() -> None:
+    truth = np.zeros(300, dtype=int)
+    owners = ["a"] * 100 + ["b"] * 100 + ["c"] * 100
+    good, bad = np.eye(2)[np.zeros(300, dtype=int)], np.eye(2)[np.ones(300, dtype=int)]
+    forgets = np.where(np.array(owners)[:, None] == "a", bad, good)
+
+    def past(half_life: float) -> Comparison:
+        found = evaluation.compare(
+            "classification", "accuracy", truth, forgets, good, owners, "c", half_life=half_life
+        )
+        return found["past"]
+
+    assert past(np.inf).difference == pytest.approx(-1 / 2)
+    assert past(1).difference == pytest.approx(-1 / 3)
+    assert past(np.inf).rows == pytest.approx(200)
+    assert past(1).rows == pytest.approx(150**2 / 125)
+
+
+def test_rows_lost_and_calibration_by_hand() -> None:
+    truth = np.array([0, 0, 1, 1])
+    ours = np.array([[0.9, 0.1], [0.3, 0.7], [0.4, 0.6], [0.2, 0.8]])
+    theirs = np.array([[0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])
+    found = evaluation.compare(
+        "classification", "accuracy", truth, ours, theirs, ["a"] * 4, "a", half_life=np.inf
+    )
+    assert found["lost"].candidate == pytest.approx(1 / 4)
+    assert found["lost"].difference == pytest.approx(-1 / 4)
+    # Bins of a fifteenth: 0.9, 0.7, 0.6 and 0.8 lie in four of them.
+    assert found["calibration"].candidate == pytest.approx((0.1 + 0.7 + 0.4 + 0.2) / 4)
+    assert found["calibration"].champion == pytest.approx((2 * 0.4 + 0.4 + 0.2) / 4)
+    assert "past" not in found
+    assert evaluation.predicted(truth, ours, theirs) == Predicted(2, 2, 2, 2)

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from perdure import expressions
 from perdure.config.training import Section, StrategyConfig, TrainingConfig
 from perdure.config.unattended import (
     NoticeConfig,
@@ -36,10 +37,12 @@ __all__ = [
     "GatesConfig",
     "ModelConfig",
     "NoticeConfig",
+    "OwnGateConfig",
     "PromotionConfig",
     "ResourcesConfig",
     "RetrainingSchedule",
     "SharedConfig",
+    "SliceConfig",
     "StrategyConfig",
     "Task",
     "TrackingConfig",
@@ -112,6 +115,42 @@ class EvaluationConfig(Section):
     """The accuracy matrix keeps this many of the latest experiences."""
 
 
+class SliceConfig(Section):
+    """Rows on which a candidate is compared with the champion by themselves."""
+
+    where: Annotated[str, Field(min_length=1)]
+    """A condition on the raw columns; see `perdure.expressions`."""
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """By default the condition."""
+    margin: Annotated[float, Field(ge=0)] | None = None
+    """At most this much worse than the champion; by default `past_margin`, or 0.02."""
+
+    @field_validator("where")
+    @classmethod
+    def _is_a_condition(cls, value: str) -> str:
+        expressions.parse(value)
+        return value
+
+    @property
+    def title(self) -> str:
+        """How the slice is named in messages."""
+        return self.name or self.where
+
+
+class OwnGateConfig(Section):
+    """A gate of the user's own."""
+
+    factory: Annotated[str, Field(pattern=r"^.+:\w+$")]
+    """`package.module:function`, or `path/to/file.py:function`."""
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """By default the function's name."""
+
+    @property
+    def title(self) -> str:
+        """How the gate is named in messages."""
+        return self.name or self.factory.rpartition(":")[2]
+
+
 class GatesConfig(Section):
     """What a candidate must reach. Margins are in units of the metric; `false` turns a gate off."""
 
@@ -122,6 +161,28 @@ class GatesConfig(Section):
     """On the new experience, at most this much worse than the champion."""
     past_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.02
     """On all earlier experiences, at most this much worse than the champion."""
+    past_half_life: Annotated[float, Field(gt=0)] | Literal[False] = 10
+    """Experiences after which a row of an earlier one counts half; `false`: all count the same."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Of each gate by itself: how sure harm must be before it refuses."""
+    undecided: Literal["pass", "hold", "wait"] = "pass"
+    """What becomes of a version of which the rows show neither harm nor its absence."""
+    slices: tuple[SliceConfig, ...] = ()
+    lost: Annotated[float, Field(ge=0, le=1)] | Literal[False] = False
+    """Largest share of the rows that the champion has right and the candidate wrong."""
+    calibration_margin: Annotated[float, Field(ge=0, le=1)] | Literal[False] = False
+    """At most this much more expected calibration error than the champion."""
+    own: tuple[OwnGateConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> GatesConfig:
+        for key, names in (
+            ("slices", [one.title for one in self.slices]),
+            ("own", [one.title for one in self.own]),
+        ):
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"gates.{key}: {twice!r} is there twice; give each its own name")
+        return self
 
 
 class PromotionConfig(Section):
@@ -161,6 +222,15 @@ class Config(Section):
                 f"evaluation.metric = {self.evaluation.metric!r} does not fit "
                 f"data.task = {self.data.task!r}; choose one of {', '.join(known)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit_task(self) -> Config:
+        for key in ("lost", "calibration_margin"):
+            if self.data.task == "regression" and getattr(self.gates, key) is not False:
+                raise ValueError(
+                    f"gates.{key} does not fit data.task = 'regression': it is about classes"
+                )
         return self
 
     @model_validator(mode="after")

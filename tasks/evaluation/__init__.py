@@ -7,17 +7,35 @@ the number of experiences, and after a rollback the rows are those of the older 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from perdure.config import LOWER_IS_BETTER, Task
-from perdure.records import Evaluation, Matrix, Measured, Metrics
+from perdure.records import Comparison, Evaluation, Matrix, Measured, Metrics, Predicted, Reason
+from perdure.tasks.evaluation import scores
+from perdure.tasks.evaluation.comparing import compare, predicted
+from perdure.tasks.evaluation.scores import Groups, constant, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+__all__ = [
+    "EXPERIENCE",
+    "KEY",
+    "backward_transfer",
+    "compare",
+    "constant",
+    "extend",
+    "forgetting",
+    "measure",
+    "predicted",
+    "rows",
+    "score",
+    "summarise",
+]
 
 EXPERIENCE = "_experience"
 KEY = "_key"
@@ -70,29 +88,10 @@ def score(task: Task, truth: NDArray[Any], outputs: NDArray[np.floating[Any]]) -
         `macro_f1`, `log_loss` (nats). Regression: `mae`, `rmse` (target's unit), `r2`
         (not a number where the truth does not vary).
     """
-    from sklearn import metrics
-
-    if task == "regression":
-        error = outputs.astype(np.float64) - truth.astype(np.float64)
-        varies = len(truth) > 1 and float(np.ptp(truth)) > 0
-        return {
-            "mae": float(np.abs(error).mean()),
-            "rmse": float(np.sqrt(np.square(error).mean())),
-            "r2": float(metrics.r2_score(truth, outputs)) if varies else float("nan"),
-        }
-    predicted = outputs.argmax(axis=1)
-    present = np.unique(truth)
-    seen = np.union1d(present, np.unique(predicted))
-    likelihood = outputs[np.arange(len(truth)), truth].astype(np.float64)
+    everything = Groups.one(np.ones(len(truth)))
     return {
-        "accuracy": float(np.mean(predicted == truth)),
-        "balanced_accuracy": float(
-            metrics.recall_score(truth, predicted, labels=present, average="macro", zero_division=0)
-        ),
-        "macro_f1": float(
-            metrics.f1_score(truth, predicted, labels=seen, average="macro", zero_division=0)
-        ),
-        "log_loss": float(-np.log(np.clip(likelihood, 1e-12, 1.0)).mean()),
+        name: float(values[0])
+        for name, values in scores.every(task, truth, outputs, everything).items()
     }
 
 
@@ -117,26 +116,20 @@ def measure(
     """
     if len(truth) == 0:
         raise ValueError("no test rows to measure on")
-    owner = np.asarray(experiences, dtype=object)
-    order = list(dict.fromkeys(owner))
+    number, names = numbered(experiences)
+    groups = Groups(number, np.ones(len(truth)), len(names))
+    found = scores.every(task, truth, outputs, groups)
     by_experience = {
-        name: score(task, truth[owner == name], outputs[owner == name]) for name in order
+        name: {metric: float(values[place]) for metric, values in found.items()}
+        for place, name in enumerate(names)
     }
-    past = owner != newest
+    past = np.array([name != newest for name in names])[number]
     return Measured(
         by_experience=by_experience,
         new=by_experience.get(newest),
         past=score(task, truth[past], outputs[past]) if past.any() else None,
         average=_mean(list(by_experience.values())),
     )
-
-
-def constant(task: Task, truth: NDArray[Any], classes: int) -> NDArray[np.floating[Any]]:
-    """What always predicting the most frequent class (its shares), or the mean, would give."""
-    if task == "regression":
-        return np.full(len(truth), float(np.mean(truth)))
-    shares = np.bincount(truth, minlength=classes) / len(truth)
-    return np.tile(shares, (len(truth), 1))
 
 
 def summarise(
@@ -150,8 +143,28 @@ def summarise(
     newest: str,
     window: int,
     rows_measured: int,
+    comparisons: Mapping[str, Comparison] | None = None,
+    classes: Predicted | None = None,
+    not_finite: int = 0,
+    own: Sequence[Reason] = (),
 ) -> Evaluation:
-    """Put the numbers of one learning step together."""
+    """Put the numbers of one learning step together.
+
+    Args:
+        metric: The metric of the gates.
+        candidate: As `measure` gives it.
+        champion: The champion on the same rows.
+        baseline: The averages of a constant prediction.
+        prequential: The champion on the new experience, before.
+        earlier: The parent's accuracy matrix.
+        newest: The experience that was learned.
+        window: The most experiences that the matrix keeps.
+        rows_measured: Test rows.
+        comparisons: As `compare` gives them.
+        classes: As `predicted` gives it; None: a regression.
+        not_finite: Rows where the candidate's output is no finite number.
+        own: Findings of the user's own gates.
+    """
     matrix = extend(earlier, metric, candidate, newest, window)
     return Evaluation(
         metric=metric,
@@ -163,6 +176,10 @@ def summarise(
         forgetting=forgetting(matrix),
         backward_transfer=backward_transfer(matrix),
         rows=rows_measured,
+        comparisons=dict(comparisons or {}),
+        predicted=classes,
+        not_finite=not_finite,
+        own=tuple(own),
     )
 
 

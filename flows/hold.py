@@ -5,6 +5,7 @@ from __future__ import annotations
 from perdure.config import Workspace
 from perdure.errors import LockHeld, Refusal, UsageError
 from perdure.flows import decisions, ingest, model_lock
+from perdure.flows.line import settle
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import SetAside
 from perdure.tasks import experiences
@@ -20,8 +21,7 @@ def release(workspace: str, ids: list[str], reason: str | None = None) -> SetAsi
     ws = open_workspace(workspace)
     with model_lock.hold(ws, "release"):
         registry = Registry(ws)
-        registry.recover()
-        held = registry.read().held
+        held = settle(registry).held
         unknown = [id_ for id_ in ids if id_ not in held]
         if unknown:
             raise UsageError(
@@ -44,8 +44,7 @@ def quarantine(workspace: str, ids: list[str], reason: str) -> SetAside:
     ws = open_workspace(workspace)
     with model_lock.hold(ws, "quarantine"):
         registry = Registry(ws)
-        registry.recover()
-        now = registry.read()
+        now = settle(registry)
         chosen = list(dict.fromkeys(ids))
         _known(ws, chosen)
         for version in (now.challenger, now.champion):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from perdure import disk, running
+from perdure.config import Workspace
 from perdure.flows.inbox import waiting
 from perdure.flows.pending import pending
 from perdure.flows.workspace import open_workspace
-from perdure.records import Event, Version, to_json
+from perdure.records import Event, Registered, Version, to_json
 from perdure.tasks import data_versions, experiences
 from perdure.tasks.registry import Registry
 
@@ -20,14 +22,19 @@ def status(workspace: str) -> Json:
 
     Returns:
         `model`; `champion` and `challenger`: None, or `version`, `promoted_at`,
-        `weights_sha256`, `state_sha256`, `cursor`, `data`; `pending`: ids; `held`: `id`,
+        `weights_sha256`, `state_sha256`, `cursor`, `data`; `tournament`: who is measured beside
+        the champion, each with `version`, `role`, `experience`, `rows`, `experiences`,
+        `difference` (mean loss of the version that serves less its own), `evidence` (the e-value
+        that it is better), `needed`, `left` (experiences that a contender is tried on still);
+        `moved_in_mlflow`: aliases that a person moved, and that are not recorded yet; `pending`:
+        ids; `held`: `id`,
         `reasons`, `at`, `by`; `quarantined`: `file`, `reason`, `rows`, `at`, `folder`;
         `experiences`: how many; `rows`; `inbox`: files that wait there; `data_missing`: on a
         fresh clone, before anything fetched the data; `disk_free_bytes`; `running`: what
         `perdure up` runs here, or None.
     """
     ws = open_workspace(workspace)
-    now = Registry(ws).read()
+    now = _standing(ws)
     arrived = experiences.list_experiences(ws)
     held = [one for one in now.held.values() if not one.quarantined]
     by_hand = [one for one in now.held.values() if one.quarantined]
@@ -37,6 +44,8 @@ def status(workspace: str) -> Json:
         "task": ws.config.data.task,
         "champion": _learner(now.champion, now.champion_since),
         "challenger": _learner(now.challenger, now.challenger_since),
+        "tournament": _tournament(ws, now),
+        "moved_in_mlflow": list(now.moved),
         "pending": [one.id for one in pending(ws, now)],
         "held": [
             {"id": one.id, "reasons": list(one.reasons), "at": one.at, "by": one.by}
@@ -66,6 +75,46 @@ def status(workspace: str) -> Json:
     }
 
 
+def _standing(ws: Workspace) -> Registered:
+    """What the registry says; what a person moved in MLflow is recorded first."""
+    now = Registry(ws).read()
+    if not now.moved:
+        return now
+    from perdure.flows import line  # not before it is needed: it takes longer to import
+
+    return line.noticed(ws, now)
+
+
+def _tournament(ws: Workspace, now: Registered) -> list[Json]:
+    settings, alpha = ws.config.tournament, 1.0 - ws.config.gates.confidence
+    return [
+        {
+            "version": one.version,
+            "role": one.role,
+            "pinned": one.version == now.tournament.pinned,
+            "experience": one.experience,
+            "rows": one.better.rows,
+            "experiences": one.better.experiences,
+            "difference": one.better.difference,
+            "evidence": _e_value(one.better.log_wealth),
+            "needed": 1.0 / alpha,
+            "left": max(0, settings.contender_for - one.better.experiences)
+            if one.role == "contender"
+            else None,
+        }
+        for one in now.tournament.entrants
+    ]
+
+
+def _e_value(log_wealth: tuple[float, ...]) -> float:
+    """See `tasks.evidence.log_wealth`, which takes longer to import."""
+    if not log_wealth:
+        return 1.0
+    most = max(log_wealth)
+    mean = sum(math.exp(one - most) for one in log_wealth) / len(log_wealth)
+    return math.exp(min(most, 700.0)) * mean
+
+
 def _learner(version: Version | None, since: str | None) -> Json | None:
     if version is None:
         return None
@@ -87,6 +136,7 @@ def history(workspace: str) -> list[Json]:
         refused at the door stand among the registry's events by their time.
     """
     ws = open_workspace(workspace)
+    _standing(ws)
     events = list(Registry(ws).history())
     door = [
         Event(one.at, "quarantined", reason=f"{one.file}, {one.rows} rows: {one.reason}", by=one.by)
@@ -110,7 +160,8 @@ def show(workspace: str, number: int) -> Json:
     """One version, whole.
 
     Returns:
-        What `status` says of a champion, and `parent`, `verdict`, `reasons`, `metrics`
+        What `status` says of a champion, and `parent`, `verdict`, `reasons`, `findings` (the
+        whole `Verdict`; None: not judged, or by an older Perdure), `metrics`
         (candidate, champion, baseline, prequential, forgetting, backward transfer), `matrix`,
         `strategy`, `code`, `run_id`, `experience`, `aliases`, `learning_key`, `created_at`.
 
@@ -119,19 +170,24 @@ def show(workspace: str, number: int) -> Json:
     """
     ws = open_workspace(workspace)
     registry = Registry(ws)
-    version, now = registry.version(number), registry.read()
+    version, now = registry.version(number), _standing(ws)
     numbers = registry.evaluation(version)
-    aliases = {"champion": now.champion, "challenger": now.challenger}
+    aliases = {
+        "champion": now.champion and now.champion.version,
+        "challenger": now.challenger and now.challenger.version,
+        **{alias: n for alias, n in now.aliases.items() if alias not in ("champion", "challenger")},
+    }
     since = {"champion": now.champion_since, "challenger": now.challenger_since}
-    held_by = [name for name, one in aliases.items() if one and one.version == number]
+    held_by = [name for name, one in aliases.items() if one == number]
     matrix = numbers.pop("matrix")
     return {
-        **(_learner(version, since[held_by[0]] if held_by else None) or {}),
+        **(_learner(version, since.get(held_by[0]) if held_by else None) or {}),
         "aliases": held_by,
         "parent": version.parent,
         "experience": version.experience,
         "verdict": version.verdict,
         "reasons": list(version.reasons),
+        "findings": registry.verdict(number),
         "metrics": numbers,
         "matrix": matrix,
         "strategy": list(version.strategy),

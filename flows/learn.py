@@ -7,19 +7,33 @@ done again from there.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perdure.config import Workspace
 from perdure.errors import DataRefused
-from perdure.flows import decisions, measuring, prefect_engine
+from perdure.flows import arrival, decisions, measuring, prefect_engine
 from perdure.flows.ingest import data_revision
 from perdure.flows.pending import get
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import open_workspace, scratch, who
-from perdure.records import Evaluation, Experience, Learned, Registered, Version
+from perdure.records import (
+    Arrival,
+    Change,
+    Drift,
+    Evaluation,
+    Experience,
+    Learned,
+    Registered,
+    Version,
+)
 from perdure.tasks import figures, gates, git, packaging, training
 from perdure.tasks.registry import Registry
 from perdure.tasks.tables import schema as schemas
+
+if TYPE_CHECKING:
+    from perdure.strategies.features.columns import FeatureSpec
 
 logger = logging.getLogger("perdure")
 
@@ -28,8 +42,13 @@ logger = logging.getLogger("perdure")
 def learn(workspace: str, experience: str, profile: str | None = None) -> Learned:
     """Train the challenger's learner on one experience, judge the result, and register it.
 
+    Before anything learns from it, the experience measures who might serve. That may move the
+    champion, or hold the experience as broken: then nothing is learned yet, and the caller goes
+    on with what is pending now.
+
     Passed: the challenger moves, and with automatic promotion the champion. Refused: the
-    aliases stay, and the experience is held with the reasons. The caller holds the lock.
+    aliases stay, the experience is held with the reasons, and the version becomes a contender.
+    The caller holds the lock.
 
     Args:
         workspace: Folder of the workspace.
@@ -42,8 +61,20 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
     with scratch(ws) as folder:
         try:
             found = get(ws, experience)
+            lesson = _lesson(ws, registry, now, found)
+            shown = now.tournament.latest
+            if arrival.is_news(now, found):
+                shown, change = step(arrival.weigh, name="measure who might serve")(
+                    ws, registry, now, found, lesson.schema, lesson.rows, lesson.drift, who()
+                )
+                step(registry.apply, name="keep the evidence", retries=2)(change)
+                if shown.action != "none":
+                    return _moved(found, shown, change)
+                now = registry.read()
+            if shown is not None and shown.experience != experience:
+                shown = None
             version, evaluation = _candidate(
-                ws, registry, now, found, folder, Path(profile) if profile else None
+                ws, registry, now, lesson, shown, folder, Path(profile) if profile else None
             )
         except DataRefused as refusal:
             step(registry.apply, name="hold the experience", retries=2)(
@@ -51,9 +82,9 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
             )
             return Learned(experience, None, "refused", (refusal.message,), False, None, None, None)
         verdict = gates.judge(evaluation, ws.config.gates)
-        automatic = ws.config.promotion.mode == "automatic"
+        automatic = ws.config.promotion.automatic
         change = (
-            decisions.passed(now, version, verdict, automatic, who())
+            decisions.passed(now, version, verdict, automatic, who(), ws.config.tournament)
             if verdict.passed
             else decisions.refused(now, version, verdict, who())
         )
@@ -71,6 +102,58 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
         prequential=evaluation.prequential,
         average=evaluation.candidate.average,
         forgetting=evaluation.forgetting,
+        arrival=shown,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """An experience's rows, and the models that stand."""
+
+    experience: Experience
+    schema: FeatureSpec
+    """The features and the target, with the schema's labels."""
+    spec: FeatureSpec
+    """The same, with the labels of the challenger and the experience."""
+    rows: measuring.Rows
+    parent: Path | None
+    """Version folder of the challenger."""
+    champion: Path | None
+    drift: Drift | None
+
+
+def _lesson(ws: Workspace, registry: Registry, now: Registered, experience: Experience) -> _Lesson:
+    schema = schemas.load(ws.schema, ws.config.data)
+    parent, champion = now.challenger, now.champion or now.challenger
+    parent_folder = registry.download(parent) if parent else None
+    champion_folder = registry.download(champion) if champion else None
+    features = schema.feature_spec()
+    rows = measuring.deal(ws, features, experience)
+    spec = training.grown(
+        features,
+        packaging.labels_in(parent_folder) if parent_folder else (),
+        rows.frame[schema.target.name].to_numpy(),
+        schema.max_classes,
+    )
+    found = step(arrival.drift_of, name="look for drift")(ws, spec, rows, champion_folder)
+    return _Lesson(experience, features, spec, rows, parent_folder, champion_folder, found)
+
+
+def _moved(experience: Experience, shown: Arrival, change: Change) -> Learned:
+    """The arriving experience moved the model, or is broken: nothing was learned from it yet."""
+    reasons = tuple(f"{e.action}: {e.reason}" for e in change.events if e.reason)
+    prefect_engine.report(measuring.arrival_markdown(shown, reasons), "learn")
+    held = shown.action == "held"
+    return Learned(
+        experience=experience.id,
+        version=None,
+        verdict="refused" if held else "postponed",
+        reasons=change.hold[-1].reasons if held else reasons,
+        promoted=False,
+        prequential=None,
+        average=None,
+        forgetting=None,
+        arrival=shown,
     )
 
 
@@ -78,22 +161,14 @@ def _candidate(
     ws: Workspace,
     registry: Registry,
     now: Registered,
-    experience: Experience,
+    lesson: _Lesson,
+    shown: Arrival | None,
     folder: Path,
     profile: Path | None,
 ) -> tuple[Version, Evaluation]:
     """The version that learning the experience gives, registered, and its numbers."""
-    parent, champion = now.challenger, now.champion or now.challenger
-    schema = schemas.load(ws.schema, ws.config.data)
-    parent_folder = registry.download(parent) if parent else None
-    champion_folder = registry.download(champion) if champion else None
-    rows = measuring.deal(ws, schema.feature_spec(), experience)
-    spec = training.grown(
-        schema.feature_spec(),
-        packaging.labels_in(parent_folder) if parent_folder else (),
-        rows.frame[schema.target.name].to_numpy(),
-        schema.max_classes,
-    )
+    parent, experience, rows, spec = now.challenger, lesson.experience, lesson.rows, lesson.spec
+    parent_folder, champion_folder = lesson.parent, lesson.champion
     before = step(measuring.prequential, name="prequential")(ws, spec, rows, champion_folder)
 
     key = training.learning_key(parent, experience, spec, ws.config, ws.root)
@@ -107,7 +182,7 @@ def _candidate(
         numbers, _ = step(measuring.evaluate, name="evaluate")(
             ws, spec, rows, learner, champion_folder, parent_folder, before
         )
-        return known, numbers
+        return known, replace(numbers, drift=lesson.drift, arrival=shown)
 
     learner = folder / "version" / packaging.LEARNER
     candidate = step(training.train, name="train")(
@@ -123,6 +198,7 @@ def _candidate(
     numbers, measured_on = step(measuring.evaluate, name="evaluate")(
         ws, spec, rows, learner, champion_folder, parent_folder, before
     )
+    numbers = replace(numbers, drift=lesson.drift, arrival=shown)
     version = folder / "version"
     step(packaging.package, name="package")(ws, learner, measured_on, numbers, version)
     registered = step(registry.register, name="register", retries=2)(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, model_lock, prefect_engine
+from perdure.flows.line import line, settle
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
-from perdure.records import Promoted
+from perdure.records import Promoted, Registered
 from perdure.tasks.registry import Registry
 
 
-def run(workspace: str, version: int, force: bool, reason: str | None) -> Promoted:
+def run(workspace: str, version: int | None, force: bool, reason: str | None) -> Promoted:
     """`promote` as a flow where Prefect is configured, and directly where it is not."""
     with telling(workspace):
         return prefect_engine.run(
@@ -19,15 +20,15 @@ def run(workspace: str, version: int, force: bool, reason: str | None) -> Promot
         )
 
 
-@flow(name="promote", flow_run_name="promote version {version}")
+@flow(name="promote", flow_run_name=prefect_engine.run_name("promote"))
 def promote(
-    workspace: str = ".", *, version: int, force: bool = False, reason: str | None = None
+    workspace: str = ".", version: int | None = None, force: bool = False, reason: str | None = None
 ) -> Promoted:
     """Make a version the champion.
 
     Args:
         workspace: Folder of the workspace.
-        version: The version.
+        version: The version; by default the challenger, which waits for approval.
         force: Although a gate refused it. Needs a reason.
         reason: Goes into the history.
 
@@ -39,10 +40,12 @@ def promote(
     if force and not reason:
         raise UsageError("a forced promotion needs a reason", hint="--force --reason TEXT")
     ws = open_workspace(workspace)
-    with model_lock.hold(ws, f"promote version {version}"):
+    with model_lock.hold(ws, "promote"):
         registry = Registry(ws)
-        registry.recover()
-        now, wanted = registry.read(), registry.version(version)
+        now = settle(registry)
+        if version is None:
+            version = _waiting(now)
+        wanted = registry.version(version)
         if now.champion and now.champion.version == version:
             return Promoted(version, None, forced=False, changed=False)
         refused = wanted.verdict not in ("passed", "undecided")
@@ -52,7 +55,9 @@ def promote(
                 hint=f"perdure promote {version} --force --reason TEXT",
             )
         step(registry.download, name="check the learner")(wanted)
-        change = decisions.promoted_by_hand(now, wanted, refused, reason, who())
+        change = decisions.promoted_by_hand(
+            now, wanted, refused, reason, who(), line(registry, now.challenger)
+        )
         step(registry.apply, name="move the aliases", retries=2)(change)
         replaced = change.replaced[version]
     prefect_engine.report(
@@ -60,3 +65,10 @@ def promote(
         "promote",
     )
     return Promoted(version, replaced, forced=refused, changed=True)
+
+
+def _waiting(now: Registered) -> int:
+    """The challenger, which has passed the gates and does not serve yet."""
+    if now.challenger is None:
+        raise UsageError("there is no challenger to promote", hint="perdure status")
+    return now.challenger.version

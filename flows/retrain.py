@@ -11,6 +11,7 @@ from perdure.config import Workspace
 from perdure.errors import Fault
 from perdure.flows import ingest, model_lock, prefect_engine
 from perdure.flows.learn import learn
+from perdure.flows.line import settle
 from perdure.flows.pending import pending
 from perdure.flows.prefect_engine import flow
 from perdure.flows.telling import telling
@@ -40,8 +41,9 @@ def retrain(
 ) -> Retrained:
     """Learn every experience that the challenger has not seen, in order of arrival.
 
-    Nothing pending is a good end. Killed anywhere, the next retraining goes on from what the
-    registry holds.
+    Each first measures the versions that might serve; one that is shown to be better takes the
+    champion's place. Nothing pending is a good end. Killed anywhere, the next retraining goes on
+    from what the registry holds.
 
     Args:
         workspace: Folder of the workspace.
@@ -58,15 +60,15 @@ def retrain(
         prefect_engine.run(ingest.ingest, workspace=str(ws.root), settled=True)
     with model_lock.hold(ws, "retrain"):
         registry = Registry(ws)
-        if cut_short := registry.recover():
-            logger.info("Finished a change that was cut short: %s", cut_short.key)
+        settle(registry)
         clear_scratch(ws)
         if not ingest.complete(ws):
             logger.info("An ingest is at work; what it brings is learned next time.")
         learned: list[Learned] = []
         traced: Path | None = None
         while waiting := _enough(pending(ws, registry.read()), 0 if learned else min_rows):
-            if learned and learned[-1].experience == waiting[0].id:
+            latest = learned[-1] if learned else None
+            if latest and latest.experience == waiting[0].id and latest.verdict != "postponed":
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
             place = _profile_of(ws, waiting[0].id) if profile and traced is None else None
             learned.append(

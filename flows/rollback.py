@@ -8,6 +8,7 @@ from pathlib import Path
 from perdure.config import Workspace
 from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, model_lock, prefect_engine
+from perdure.flows.line import settle
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
@@ -53,7 +54,7 @@ def rollback(
         _note(ws).unlink(missing_ok=True)
         if finished and to is None:
             return finished
-        now = registry.read()
+        now = settle(registry)
         target = _target(registry, now, to)
         if _is_there(now, target):
             return RolledBack(target.version, None, (), changed=False)

@@ -147,6 +147,20 @@ def outputs(
     return result
 
 
+def statistics(workspace: Workspace, learner: Path) -> dict[str, tuple[float, float]]:
+    """Mean and scale that a saved learner standardises each number column of a table with."""
+    from perdure.strategies.learner.learner import Learner
+
+    loaded = Learner.load(learner, workspace.config, workspace.root)
+    if loaded.spec.kind != "table":
+        return {}
+    names = [column.name for column in loaded.spec.columns if column.kind == "number"]
+    pairs = zip(loaded.prepare.mean.tolist(), loaded.prepare.scale.tolist(), strict=True)
+    return {
+        name: pair for name, pair in zip(names, pairs, strict=True) if np.isfinite(pair[1])
+    }
+
+
 def grown(
     spec: FeatureSpec, known: Sequence[Any], target: NDArray[Any], most: int | None = None
 ) -> FeatureSpec:

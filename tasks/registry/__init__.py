@@ -2,9 +2,10 @@
 
 ```
 registered model   its name is `model.name`
-  aliases          champion, challenger
+  aliases          champion, challenger; contender, contender-2, anchor
   tags perdure.…   held.<experience>, champion_since, challenger_since, events (their number),
-                   intent (a change under way), last_change
+                   intent (a change under way), last_change, aliases (where the last change left
+                   champion and challenger), tournament (entrants and their evidence)
   versions         one learner each; tags perdure.…: learning_key, parent, experience, verdict,
                    reasons, weights_sha256, state_sha256, cursor, data_git, data_dvc, code,
                    strategy, replaced
@@ -55,24 +56,31 @@ class Registry:
         self.client = Client(tracking_uri(workspace))
 
     def read(self) -> Registered:
-        """What the registry says now: both aliases with their versions, and what is held.
+        """What the registry says now: the aliases with their versions, and what is held.
 
         Raises:
             Corrupt: An alias is on a version that Perdure did not write.
         """
         snapshot = self._snapshot()
+        ours = {alias: n for alias, n in snapshot.aliases.items() if alias in codec.ALIASES}
         found = {
             number: codec.version(row.version, row.run_id, row.created, row.tags)
             for number, row in snapshot.versions.items()
+            if number in ours.values()
         }
-        on = {alias: snapshot.aliases.get(alias) for alias in codec.ALIASES}
-        champion, challenger = (None if n is None else found[n] for n in on.values())
+        champion, challenger = (found.get(ours.get(alias, 0)) for alias in codec.LINE)
+        state = codec.tournament_in(snapshot.tags)
         return Registered(
             champion=champion,
             challenger=challenger,
             champion_since=snapshot.tags.get(codec.since("champion")),
             challenger_since=snapshot.tags.get(codec.since("challenger")),
             held=codec.held(snapshot.tags),
+            tournament=state,
+            entrants={e.version: found[e.version] for e in state.entrants if e.version in found},
+            aliases=ours,
+            recorded=codec.recorded(snapshot.tags),
+            changing=codec.INTENT in snapshot.tags,
         )
 
     def version(self, number: int) -> Version:
@@ -172,6 +180,14 @@ class Registry:
             Corrupt: The file is missing or changed.
         """
         return self._versions.evaluation(version)
+
+    def verdict(self, number: int) -> Verdict | None:
+        """The verdict of a version with every number; None: not judged, or by an older Perdure.
+
+        Raises:
+            UsageError: There is no such version.
+        """
+        return codec.whole_verdict(self._versions.raw(number).tags)
 
     def judge(self, number: int, verdict: Verdict) -> Version:
         """Write a verdict on a version that has none yet.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,10 +57,12 @@ class Changes:
         for number in sorted(int(target) for target in targets if target is not None):
             self.versions.get(number)
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        # Of an alias that was moved in MLflow the record says where it stood before.
+        before = {**aliases, **(codec.recorded(tags) or {})}
         intent = Intent(
             change=change,
             at=change.events[0].at if change.events else now,
-            before={alias: aliases.get(alias) for alias in change.aliases},
+            before={alias: before.get(alias) for alias in change.aliases},
             first=self.history.count(tags),
         )
         text = codec.dumps(intent)
@@ -79,7 +81,7 @@ class Changes:
     def recover(self) -> Change | None:
         """See `Registry.recover`."""
         try:
-            tags, _ = self.model()
+            tags, aliases = self.model()
         except Missing:
             return None
         text = codec.join(codec.INTENT, tags)
@@ -98,6 +100,10 @@ class Changes:
                 f"the intent of the model {self.name} is unreadable: {error}",
                 hint=f"look at the tag {codec.INTENT} on MLflow's page of the model",
             ) from error
+        # A person who moved an alias in MLflow meanwhile has decided; the rest is finished.
+        ends = {a: {target, intent.before.get(a)} for a, target in intent.change.aliases.items()}
+        kept = {a: t for a, t in intent.change.aliases.items() if aliases.get(a) in ends[a]}
+        intent = replace(intent, change=replace(intent.change, aliases=kept))
         self._carry_out(intent)
         return intent.change
 
@@ -138,9 +144,14 @@ class Changes:
                 self.client.call("set_registered_model_tag", self.name, tag, value)
         for experience in change.release:
             self._forget(codec.HELD + experience)
+        if change.tournament is not None:
+            text = codec.dumps(change.tournament)
+            for tag, value in codec.split(codec.TOURNAMENT, text).items():
+                self.client.call("set_registered_model_tag", self.name, tag, value)
         for alias, target in change.aliases.items():
             self._move(alias, target, intent)
         self._check(change)
+        self._record(change)
         for index, event in enumerate(change.events):
             self.history.append(change.key, index, intent.first + index, event)
         count = str(intent.first + len(change.events))
@@ -148,13 +159,23 @@ class Changes:
         self.client.call("set_registered_model_tag", self.name, codec.LAST_CHANGE, change.key)
         self._forget(codec.INTENT)
 
+    def _record(self, change: Change) -> None:
+        """Note where champion and challenger stand, to tell a move in MLflow from a change."""
+        tags, aliases = self.model()
+        now = {alias: aliases.get(alias) for alias in codec.LINE}
+        known = {**now, **(codec.recorded(tags) or {}), **change.recorded}
+        known |= {alias: to for alias, to in change.aliases.items() if alias in codec.LINE}
+        if (text := codec.dumps(known)) != tags.get(codec.RECORDED):
+            self.client.call("set_registered_model_tag", self.name, codec.RECORDED, text)
+
     def _move(self, alias: str, target: int | None, intent: Intent) -> None:
         if target is None:
             self.client.call("delete_registered_model_alias", self.name, alias)
-            self.client.call("delete_registered_model_tag", self.name, codec.since(alias))
+            if alias in codec.LINE:
+                self.client.call("delete_registered_model_tag", self.name, codec.since(alias))
             return
         self.client.call("set_registered_model_alias", self.name, alias, str(target))
-        if intent.before.get(alias) != target:
+        if alias in codec.LINE and intent.before.get(alias) != target:
             tag = codec.since(alias)
             self.client.call("set_registered_model_tag", self.name, tag, intent.at)
 
@@ -175,6 +196,8 @@ class Changes:
         held: dict[str, Held] = codec.held(tags)
         faults += [f"{h.id} is not held" for h in change.hold if held.get(h.id) != h]
         faults += [f"{name} is still held" for name in change.release if name in held]
+        if change.tournament is not None and codec.tournament_in(tags) != change.tournament:
+            faults.append("the tournament is not what was written")
         for number in sorted({*change.replaced, *change.verdicts}):
             version = self.versions.get(number)
             if number in change.replaced and version.replaced != change.replaced[number]:

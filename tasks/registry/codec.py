@@ -16,11 +16,16 @@ from typing import Any, cast
 from perdure.errors import Corrupt
 from perdure.records import (
     Answer,
+    Arrival,
     Change,
     DataRevision,
+    Entrant,
     Event,
+    Evidence,
     Held,
     Reason,
+    Standing,
+    Tournament,
     Verdict,
     Version,
     to_json,
@@ -33,7 +38,12 @@ INTENT = PREFIX + "intent"
 EVENTS = PREFIX + "events"
 FINDINGS = PREFIX + "findings"
 LAST_CHANGE = PREFIX + "last_change"
-ALIASES = ("champion", "challenger")
+RECORDED = PREFIX + "aliases"
+"""Champion and challenger as the last change left them, as JSON."""
+TOURNAMENT = PREFIX + "tournament"
+LINE = ("champion", "challenger")
+"""The aliases that decide what serves and what is trained on."""
+ALIASES = (*LINE, "contender", "contender-2", "anchor")
 NONE = "none"
 
 
@@ -191,7 +201,51 @@ def change(value: Mapping[str, Any]) -> Change:
         hold=tuple(Held(**{**h, "reasons": tuple(h["reasons"])}) for h in value["hold"]),
         release=tuple(value["release"]),
         events=tuple(Event(**event) for event in value["events"]),
+        tournament=tournament(value["tournament"]) if value.get("tournament") else None,
+        recorded=dict(value.get("recorded", {})),
     )
+
+
+def recorded(tags: Mapping[str, str]) -> dict[str, int | None] | None:
+    """Champion and challenger as the last change left them; None: an older Perdure wrote it."""
+    text = tags.get(RECORDED)
+    return None if text is None else dict(json.loads(text))
+
+
+def tournament_in(tags: Mapping[str, str]) -> Tournament:
+    """The tournament of a registered model; without entrants, where there is none yet."""
+    text = join(TOURNAMENT, tags)
+    return Tournament() if text is None else tournament(json.loads(text))
+
+
+def tournament(value: Mapping[str, Any]) -> Tournament:
+    """A tournament from its JSON; what a later Perdure added is left out."""
+    entrants = tuple(
+        Entrant(**{
+            **_known(Entrant, one),
+            "better": _evidence(one["better"]),
+            "worse": _evidence(one["worse"]),
+        })
+        for one in value["entrants"]
+    )  # fmt: skip
+    latest = arrival(value["latest"]) if value.get("latest") else None
+    return Tournament(**{**_known(Tournament, value), "entrants": entrants, "latest": latest})
+
+
+def arrival(value: Mapping[str, Any]) -> Arrival:
+    """What an experience showed, from its JSON."""
+    standings = tuple(Standing(**_known(Standing, one)) for one in value["standings"])
+    lists = {name: tuple(value[name]) for name in ("let_go", "reasons")}
+    return Arrival(**{**_known(Arrival, value), **lists, "standings": standings})
+
+
+def _evidence(value: Mapping[str, Any]) -> Evidence:
+    return Evidence(**{**_known(Evidence, value), "log_wealth": tuple(value["log_wealth"])})
+
+
+def _known(record: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(record)}
+    return {name: item for name, item in value.items() if name in names}
 
 
 def event(tags: Mapping[str, str]) -> Event:

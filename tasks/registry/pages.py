@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perdure import verdict_table
 from perdure.config import Config
 from perdure.records import Evaluation, Measured, Trained, Verdict
 
@@ -35,24 +36,26 @@ def version_description(
     """Of a model version: what it learned, the verdict, and every gate's finding."""
     origin = f"from v{parent}" if parent is not None else "from nothing"
     lines = [
-        f"Learned `{experience}` {origin} with {' + '.join(strategy)}; "
+        f"Learned `{experience}` {origin} with {verdict_table.escape(' + '.join(strategy))}; "
         f"{cursor} experience{'s' if cursor != 1 else ''} in all.",
         "",
         f"**Verdict: {word(verdict)}**",
     ]
-    lines += [
-        f"- {'✓' if reason.passed else '✗'} {reason.message}"
-        for reason in (verdict.reasons if verdict else ())
-    ]
-    text = "\n".join(lines) + "\n"
+    head = "\n".join(lines) + "\n"
+    if verdict is None:
+        return head
+    # Half of the room is for the table, and the rest for what was refused, in words.
+    table = verdict_table.markdown(verdict, DESCRIPTION // 2)
+    words = [f"- {verdict_table.escape(message)}" for message in verdict.refusals]
+    text = "\n".join([head, table, "", *words]) + "\n"
     return text if len(text) <= DESCRIPTION else text[: DESCRIPTION - 2] + "…\n"
 
 
 def word(verdict: Verdict | None) -> str:
-    """`passed`, `refused` or `not judged yet`."""
+    """`passed`, `refused`, what becomes of one that is undecided, or `not judged yet`."""
     if verdict is None:
         return "not judged yet"
-    return verdict.answer
+    return verdict_table.summary(verdict)
 
 
 def parameters(

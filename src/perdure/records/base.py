@@ -11,7 +11,11 @@ from typing import Any, Literal
 Metrics = Mapping[str, float]
 """Metric name to value, in the metric's own unit."""
 
-Action = Literal["promoted", "rolled back", "refused", "forced", "held", "released", "quarantined"]
+Action = Literal[
+    "promoted", "rolled back", "refused", "forced", "held", "released", "quarantined",
+    "let go", "pinned", "unpinned", "moved", "drifted", "metric fell",
+]  # fmt: skip
+"""What an event of the history says happened to a version or an experience."""
 
 
 def to_json(value: Any) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from perdure.records.base import Metrics
+from perdure.records.drift import Drift
+from perdure.records.tournament import Arrival
 
 Answer = Literal["passed", "refused", "undecided"]
 """What a gate finds. Undecided: the rows show neither harm nor its absence."""
@@ -173,6 +175,10 @@ class Evaluation:
     """Rows where the candidate's output is not a finite number."""
     own: tuple[Reason, ...] = ()
     """Findings of the user's own gates."""
+    drift: Drift | None = None
+    """Of the experience, before it was learned; None: there was no champion."""
+    arrival: Arrival | None = None
+    """What the experience showed of those that might serve, before it was learned."""
 
 
 @dataclass(frozen=True)

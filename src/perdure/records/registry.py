@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from perdure.records.base import Action
 from perdure.records.data import DataRevision
 from perdure.records.learning import Answer, Verdict
+from perdure.records.tournament import Tournament
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,24 @@ class Registered:
     champion_since: str | None
     challenger_since: str | None
     held: Mapping[str, Held] = field(default_factory=dict)
+    tournament: Tournament = field(default_factory=Tournament)
+    entrants: Mapping[int, Version] = field(default_factory=dict)
+    """Contenders and anchor, by number."""
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    """Perdure's aliases as MLflow has them."""
+    recorded: Mapping[str, int | None] | None = None
+    """Champion and challenger as the last change left them; None: an older Perdure wrote it."""
+    changing: bool = False
+    """A change is under way, or was cut short."""
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Which of champion and challenger was moved in MLflow, and not by a change."""
+        if self.recorded is None or self.changing:
+            return ()
+        return tuple(
+            alias for alias, number in self.recorded.items() if self.aliases.get(alias) != number
+        )
 
 
 @dataclass(frozen=True)
@@ -90,3 +109,7 @@ class Change:
     hold: tuple[Held, ...] = ()
     release: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    tournament: Tournament | None = None
+    """The entrants and their evidence from now on; None: as they are."""
+    recorded: Mapping[str, int | None] = field(default_factory=dict)
+    """Aliases of champion and challenger that are recorded as they stand, and not moved."""

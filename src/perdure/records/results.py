@@ -8,6 +8,7 @@ from typing import Literal
 from perdure.records.base import Metrics
 from perdure.records.data import DataRevision, Ingested
 from perdure.records.learning import Answer, Measured, Verdict
+from perdure.records.tournament import Arrival
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Learned:
 
     experience: str
     version: int | None
-    """None: it could not be learned at all, and is held."""
-    verdict: Answer
+    """None: nothing was learned from it, as the verdict says."""
+    verdict: Answer | Literal["postponed"]
+    """Postponed: what it showed moved the model first; it is learned from there."""
     reasons: tuple[str, ...]
     """Why it was not let through, and is held; none: it was."""
     promoted: bool
@@ -43,6 +45,8 @@ class Learned:
     prequential: Metrics | None
     average: Metrics | None
     forgetting: float | None
+    arrival: Arrival | None = None
+    """What it showed before anything learned from it; None: there was nothing to measure."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,16 @@ class RolledBack:
 
 
 @dataclass(frozen=True)
+class Pinned:
+    """The anchor, pinned or unpinned."""
+
+    version: int
+    pinned: bool
+    changed: bool
+    """False: it was so already."""
+
+
+@dataclass(frozen=True)
 class SetAside:
     """Experiences released, or put into quarantine."""
 
@@ -106,7 +120,7 @@ class Check:
     ok: bool
     detail: str
     mend: str | None = None
-    """The command or setting that mends it."""
+    """The command or setting that mends it; where `ok`, that improves it."""
 
 
 Applied = Literal["created", "updated", "unchanged"]

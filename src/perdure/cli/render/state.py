@@ -10,7 +10,7 @@ from rich.markup import escape
 from perdure import disk, running
 from perdure.cli.console import out
 from perdure.cli.render.service import parts
-from perdure.cli.render.words import BAD, counted, number, table
+from perdure.cli.render.words import BAD, counted, number, table, verdict_grid
 
 Json = Mapping[str, Any]
 
@@ -34,6 +34,9 @@ def status(result: Json) -> None:
             f"learned {len(one['cursor'])}, weights {one['weights_sha256'][:8]}, "
             f"state {one['state_sha256'][:8]}"
         )
+    for alias in result["moved_in_mlflow"]:
+        out.print(f"  {BAD} {alias} was moved in MLflow  → [bold]perdure retrain[/] records it")
+    _tournament(result["tournament"])
     _list("pending", result["pending"], "perdure retrain")
     held = [f"{one['id']}  {'; '.join(one['reasons'])}" for one in result["held"]]
     _list("held", held, "perdure release ID")
@@ -50,6 +53,24 @@ def status(result: Json) -> None:
         out.print(f"  {BAD} the disk has {free:.0f} MB free  → free some space")
     if result["running"]:
         parts(running.from_json(result["running"]))
+
+
+def _tournament(entrants: Sequence[Json]) -> None:
+    """Who is measured beside the champion on what arrives."""
+    for one in entrants:
+        role = f"{one['role']}, pinned" if one["pinned"] else one["role"]
+        words = f"version [bold]{one['version']}[/]"
+        if one["experience"]:
+            words += f", refused for {one['experience']}"
+        if one["rows"]:
+            side = "better" if one["difference"] >= 0 else "worse"
+            words += (
+                f", {side} by {abs(one['difference']):.3f} a row on {counted(one['rows'], 'row')}, "
+                f"evidence {one['evidence']:.3g} of {one['needed']:.3g}"
+            )
+        if one["left"] is not None:
+            words += f", tried on {counted(one['left'], 'experience')} more"
+        out.print(f"  {role:<11} {words}")
 
 
 def _list(name: str, items: Sequence[str], command: str | None = None) -> None:
@@ -100,6 +121,8 @@ def shown(result: Json) -> None:
     }
     for name, value in facts.items():
         out.print(f"  {name:<11} {'–' if value is None else escape(str(value))}")
+    if result["findings"] is not None:
+        out.print(verdict_grid(result["findings"]))
     _metrics(result["metrics"])
     matrix(result["matrix"])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from perdure.records import Learned, Metrics
+from perdure import verdict_table
+from perdure.records import Learned, Metrics, Verdict
 
 GOOD, BAD = "[green]✓[/]", "[red]✗[/]"
+NOTED = "[yellow]![/]"
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -31,8 +34,25 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+MARKS = {"passed": GOOD, "refused": BAD, "undecided": "[yellow]?[/]"}
+"""Before what a gate says."""
+
+
+def verdict_grid(verdict: Verdict) -> Table:
+    """Every gate's answer and numbers."""
+    names = verdict_table.HEADER
+    grid = table(*(f">{n}" if n in verdict_table.NUMBERS else n for n in names))
+    colours = {"passed": "green", "refused": "red", "undecided": "yellow"}
+    for reason, row in zip(verdict.reasons, verdict_table.rows(verdict), strict=True):
+        gate, answer, *rest = map(escape, row)
+        grid.add_row(gate, f"[{colours[reason.answer]}]{answer}[/]", *rest)
+    return grid
+
+
 def verdict_word(one: Learned) -> str:
     """The verdict in one coloured word."""
+    if one.verdict == "postponed":
+        return "[yellow]postponed[/]"
     if one.reasons:
         return f"[red]{one.verdict}, held[/]"
     word = "passed" if one.verdict == "passed" else "undecided, let through"

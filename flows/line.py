@@ -1,0 +1,87 @@
+"""The line of training: which version goes on from which, and what a person changed in MLflow."""
+
+from __future__ import annotations
+
+import logging
+
+from perdure.config import Workspace
+from perdure.errors import Corrupt, LockHeld, PerdureError, UsageError
+from perdure.flows import decisions, model_lock, tournament
+from perdure.records import Change, Registered, Version
+from perdure.tasks.registry import Registry
+
+logger = logging.getLogger("perdure")
+
+
+def line(registry: Registry, version: Version | None) -> tuple[int, ...]:
+    """A version and its ancestors by `parent`, the newest first; none of no version."""
+    if version is None:
+        return ()
+    parents = {one.version: one.parent for one in registry.versions()}
+    found: list[int] = []
+    number: int | None = version.version
+    while number is not None and number not in found:
+        found.append(number)
+        number = parents.get(number)
+    return tuple(found)
+
+
+def settle(registry: Registry) -> Registered:
+    """Finish a change that was cut short, record what a person moved in MLflow, and read.
+
+    Every command that changes the model begins with it. The caller holds the model's lock.
+    """
+    if cut_short := registry.recover():
+        logger.info("Finished a change that was cut short: %s", cut_short.key)
+    now = registry.read()
+    if change := _moved(registry, now):
+        registry.apply(change)
+        for event in change.events:
+            logger.warning("%s v%s: %s", event.action, event.version, event.reason)
+        now = registry.read()
+    return now
+
+
+def noticed(ws: Workspace, now: Registered) -> Registered:
+    """Record what a person moved in MLflow, if that can be now, and read.
+
+    For commands that only show: where the model is locked, or MLflow cannot be written, what
+    stands is shown all the same, and a later command records it.
+    """
+    try:
+        with model_lock.hold(ws, "record a move in MLflow"):
+            return settle(Registry(ws))
+    except LockHeld:
+        return now
+    except PerdureError as error:
+        logger.warning("What was moved in MLflow is not recorded yet: %s", error.message)
+        return now
+
+
+def _moved(registry: Registry, now: Registered) -> Change | None:
+    """The change that records what was moved in MLflow since the last one; None: nothing was."""
+    if now.recorded is None or now.changing:
+        return None
+    if not now.moved:
+        return _anchor_moved(registry, now)
+    before = {alias: _version(registry, number) for alias, number in now.recorded.items()}
+    lines = {alias: line(registry, one) for alias, one in before.items()}
+    return decisions.moved_in_mlflow(now, before, lines)
+
+
+def _anchor_moved(registry: Registry, now: Registered) -> Change | None:
+    """The alias `anchor` on another version than Perdure's is a pin."""
+    found = now.aliases.get("anchor")
+    if found is None or found == tournament.aliases(now.tournament)["anchor"]:
+        return None
+    version = _version(registry, found)
+    if version is None:
+        return None
+    return decisions.pinned(now, version, "the alias anchor was set in MLflow", decisions.IN_MLFLOW)
+
+
+def _version(registry: Registry, number: int | None) -> Version | None:
+    try:
+        return None if number is None else registry.version(number)
+    except (UsageError, Corrupt):  # deleted, or not one of Perdure's
+        return None

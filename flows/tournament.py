@@ -1,0 +1,195 @@
+"""The tournament: who might serve in the champion's place, decided on data that none has learned.
+
+Pure functions of records and losses; no outside system. `flows/arrival.py` measures the versions,
+and `flows/decisions.py` makes the change of the registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from perdure.config import TournamentConfig
+from perdure.records import Entrant, Evidence, Registered, Role, Tournament
+from perdure.tasks import evidence as tests
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_CONTENDERS = 2
+"""So the cost of an arrival is bounded: champion, predecessor, anchor and two contenders."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the losses on one experience decide."""
+
+    state: Tournament
+    """The evidence with this experience, before anything is moved."""
+    winner: Entrant | None
+    """It takes the place of the version that serves."""
+    let_go: tuple[tuple[Entrant, str], ...]
+    """Contenders that are tried no longer, each with the reason."""
+
+
+def begin(state: Tournament, now: Registered, *, going_back: bool) -> Tournament:
+    """The entrants as they are to be measured: with the champion's predecessor, if it is one.
+
+    Args:
+        state: As the registry has it.
+        now: The aliases.
+        going_back: Whether a predecessor or an anchor may take the champion's place.
+    """
+    champion = now.champion
+    serving = {one.version for one in (champion, now.challenger) if one is not None}
+    kept = []
+    for entrant in state.entrants:
+        if entrant.version in serving and entrant.role != "anchor":
+            continue  # a person promoted it
+        if entrant.role != "contender" and not going_back:
+            continue
+        if entrant.role == "predecessor" and entrant.version != (champion and champion.replaced):
+            continue
+        kept.append(entrant)
+    predecessor = champion.replaced if champion is not None else None
+    known = {entrant.version for entrant in kept}
+    if going_back and predecessor is not None and predecessor not in known:
+        kept.append(Entrant(predecessor, "predecessor"))
+    return replace(state, entrants=tuple(kept))
+
+
+def measured(
+    state: Tournament,
+    number: int,
+    losses: Mapping[int, NDArray[np.float64]],
+    incumbents: Mapping[Role, int],
+    settings: TournamentConfig,
+    alpha: float,
+) -> Outcome:
+    """Add the evidence of one experience, and decide.
+
+    Args:
+        state: As `begin` gives it.
+        number: The experience's number.
+        losses: `(rows,)` in [0, 1] by version; of those that have not learned the experience.
+        incumbents: By role the version that would be replaced.
+        settings: Margin, and how long a contender is tried.
+        alpha: The largest probability of a false alarm, of each entrant over its whole life.
+    """
+    entrants = [_collect(one, losses, incumbents, settings) for one in state.entrants]
+    after = replace(state, measured=number, entrants=tuple(entrants))
+    winners = [e for e in entrants if e.better.rows and tests.shows(e.better, alpha)]
+    winner = max(winners, key=lambda e: tests.log_wealth(e.better), default=None)
+    let_go = []
+    for entrant in after.of("contender"):
+        if entrant is winner:
+            continue
+        if entrant.worse.rows and tests.shows(entrant.worse, alpha):
+            let_go.append((entrant, f"shown to be worse on {words(entrant.worse)}"))
+        elif entrant.better.experiences >= settings.contender_for:
+            let_go.append((entrant, f"not shown to be better on {words(entrant.better)}"))
+    return Outcome(after, winner, tuple(let_go))
+
+
+def enter(state: Tournament, contender: Entrant) -> tuple[Tournament, Entrant | None]:
+    """Add a contender; of more than two the one with the least evidence is let go.
+
+    Returns:
+        The state, and the contender that was let go for it.
+    """
+    others = [e for e in state.entrants if e.version != contender.version]
+    contenders = [e for e in others if e.role == "contender"]
+    least = None
+    if len(contenders) >= MOST_CONTENDERS:
+        least = min(contenders, key=lambda e: (tests.log_wealth(e.better), e.version))
+        others = [e for e in others if e is not least]
+    return replace(state, entrants=(*others, contender)), least
+
+
+def without(state: Tournament, versions: Sequence[int]) -> Tournament:
+    """The state without some entrants."""
+    kept = tuple(e for e in state.entrants if e.version not in versions)
+    return replace(state, entrants=kept)
+
+
+def promoted(state: Tournament, champion: int, settings: TournamentConfig) -> Tournament:
+    """The state after a candidate became champion: a new predecessor, and perhaps a new anchor.
+
+    Contenders and the anchor keep their evidence: it says that they are better than what served.
+    """
+    kept = [e for e in state.entrants if e.role != "predecessor" and e.version != champion]
+    count = state.promotions + 1
+    anchored = any(e.role == "anchor" for e in kept) or state.pinned is not None
+    every = settings.anchor_every
+    due = every is not False and (not anchored or count >= every)
+    if due and state.pinned is None:
+        kept = [e for e in kept if e.role != "anchor"]
+        kept.append(Entrant(champion, "anchor"))
+        count = 0
+    return replace(state, entrants=tuple(kept), promotions=count)
+
+
+def restarted(state: Tournament, champion: int) -> Tournament:
+    """The state after the champion was replaced for another reason: all evidence ends.
+
+    A version that takes part goes on with none.
+    """
+    kept = []
+    for entrant in state.entrants:
+        serves = entrant.version == champion and entrant.role != "anchor"
+        if entrant.role == "predecessor" or serves:
+            continue
+        kept.append(replace(entrant, better=Evidence(), worse=Evidence()))
+    return replace(state, entrants=tuple(kept))
+
+
+def aliases(state: Tournament) -> dict[str, int | None]:
+    """Where the aliases of a tournament belong; None: nowhere."""
+    contenders = [entrant.version for entrant in state.of("contender")]
+    anchor = next((entrant.version for entrant in state.of("anchor")), None)
+    return {
+        "contender": contenders[-1] if contenders else None,
+        "contender-2": contenders[-2] if len(contenders) > 1 else None,
+        "anchor": anchor,
+    }
+
+
+def words(evidence: Evidence) -> str:
+    """What evidence stands on: `1,344 rows of 2 experiences, loss lower by 0.031, e = 45`."""
+    experiences = f"{evidence.experiences} experience{'' if evidence.experiences == 1 else 's'}"
+    side = "lower" if evidence.difference >= 0 else "higher"
+    return (
+        f"{evidence.rows:,} rows of {experiences}: loss {side} by {abs(evidence.difference):.3f}, "
+        f"e = {e_value(evidence):.3g}"
+    )
+
+
+def e_value(evidence: Evidence) -> float:
+    """The wealth of the e-process; 1 before the first row."""
+    return math.exp(min(tests.log_wealth(evidence), 700.0))
+
+
+def _collect(
+    entrant: Entrant,
+    losses: Mapping[int, NDArray[np.float64]],
+    incumbents: Mapping[Role, int],
+    settings: TournamentConfig,
+) -> Entrant:
+    incumbent = incumbents.get(entrant.role)
+    if (
+        incumbent is None
+        or incumbent == entrant.version
+        or not {incumbent, entrant.version} <= set(losses)
+    ):
+        return entrant
+    gains = losses[incumbent] - losses[entrant.version]
+    contends = entrant.role == "contender"
+    margin = 0.0 if contends else settings.rollback_margin
+    return replace(
+        entrant,
+        better=tests.collect(entrant.better, gains, margin),
+        worse=tests.collect(entrant.worse, -gains) if contends else entrant.worse,
+    )

@@ -1,0 +1,84 @@
+"""How far an arriving experience is from what the champion learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+Level = Literal["as ever", "drifting", "broken"]
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """One column of an arriving experience, compared with the champion's training data."""
+
+    column: str
+    """Its name; of texts, images and sequences with what was measured: `body (words)`."""
+    kind: str
+    """`number`, `category`, `text`, `image`, `sequence` or `target`."""
+    level: Level
+    distance: float
+    """0 to 1: Kolmogorov-Smirnov statistic of numbers, total variation of words. A missing value
+    counts as a value of its own."""
+    threshold: float
+    """Above it the column is drifting; 1: so few rows or experiences tell nothing."""
+    missing: float
+    """Share of the arriving rows without a value."""
+    missing_before: float
+    """Share of the reference's rows without a value."""
+    clamped: float | None = None
+    """Share of the arriving numbers that the frozen statistics clamp; None: they do not apply."""
+    unseen: float | None = None
+    """Share of the arriving words that the vocabulary lacks; None: there are no words."""
+    reason: str = ""
+    """What differs, in words; empty where the column is as ever."""
+
+    @property
+    def ratio(self) -> float:
+        """The distance in units of the threshold: above 1 is drift."""
+        return self.distance / self.threshold if self.threshold > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """An arriving experience, compared with the champion's training data."""
+
+    level: Level
+    """The worst of its columns and of all columns together."""
+    joint: float
+    """0 to 1: root of the energy coefficient of all columns together."""
+    joint_threshold: float
+    rows: int
+    """Rows of the arriving experience that were compared."""
+    reference_rows: int
+    experiences: int
+    """Past experiences that the thresholds are calibrated on."""
+    columns: tuple[ColumnDrift, ...]
+    reasons: tuple[str, ...] = ()
+    """What differs, in words, the worst first; empty where all is as ever."""
+
+    @property
+    def broken(self) -> tuple[ColumnDrift, ...]:
+        """The columns that are broken."""
+        return tuple(column for column in self.columns if column.level == "broken")
+
+    @property
+    def drifting(self) -> tuple[ColumnDrift, ...]:
+        """The columns that are drifting, and not broken."""
+        return tuple(column for column in self.columns if column.level == "drifting")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Drift:
+        """Read what `to_json` wrote; keys of a later version are left out.
+
+        Raises:
+            KeyError, TypeError: It is something else.
+        """
+        columns = tuple(ColumnDrift(**_known(ColumnDrift, c)) for c in value["columns"])
+        rest = {**_known(cls, value), "columns": columns, "reasons": tuple(value["reasons"])}
+        return cls(**rest)
+
+
+def _known(record: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: value[f.name] for f in fields(record) if f.name in value}

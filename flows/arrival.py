@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perdure.config import LOWER_IS_BETTER, Workspace
+from perdure.config import LOWER_IS_BETTER, Config, Workspace
 from perdure.errors import ConfigError, Corrupt, UsageError
 from perdure.flows import decisions, tournament
 from perdure.flows.measuring import Rows
@@ -52,7 +52,7 @@ class Measured:
     """The arriving rows, as every version that takes part predicts them."""
 
     truth: NDArray[Any]
-    outputs: dict[int, NDArray[np.floating[Any]]]
+    outputs: Mapping[int, NDArray[np.floating[Any]]]
     """By version: `(rows, classes)` or `(rows,)`; of those that have not learned the experience."""
 
 
@@ -87,7 +87,7 @@ def drift_of(ws: Workspace, spec: FeatureSpec, rows: Rows, champion: Path | None
     )
 
 
-def weigh(
+def arrive(
     ws: Workspace,
     registry: Registry,
     now: Registered,
@@ -112,36 +112,70 @@ def weigh(
     Returns:
         What it showed, and the change of the registry: at least the evidence.
     """
-    promotion, settings = ws.config.promotion, ws.config.tournament
-    state = tournament.begin(now.tournament, now, going_back=promotion.goes_back)
+    state = tournament.begin(now.tournament, now, going_back=ws.config.promotion.goes_back)
     versions = _versions(registry, now, state)
     measured = _measure(ws, registry, now, versions, experience.id, spec, rows)
+    expected = None
+    if now.champion is not None:
+        average = registry.evaluation(now.champion)["candidate"]["average"]
+        expected = average.get(ws.config.metric)
+    return weigh(ws.config, now, state, experience, measured, versions, found, expected, by)
+
+
+def weigh(
+    config: Config,
+    now: Registered,
+    state: Tournament,
+    experience: Experience,
+    measured: Measured,
+    versions: Mapping[int, Version],
+    found: Drift | None,
+    expected: float | None,
+    by: str,
+) -> tuple[Arrival, Change]:
+    """Decide what follows from what everyone predicts. No outside system.
+
+    Args:
+        config: Metric, confidence, margins, promotion.
+        now: What stands.
+        state: The entrants, as `tournament.begin` gives them.
+        experience: The experience.
+        measured: Its truth, and what each version predicts.
+        versions: Every version that takes part, by number.
+        found: Its drift.
+        expected: The champion's metric on its own test rows; None: it is not known.
+        by: Who acts.
+    """
     champion, challenger = now.champion, now.challenger
     assert challenger is not None
     incumbents: dict[Role, int] = {"contender": challenger.version}
     if champion is not None:
         incumbents |= {"predecessor": champion.version, "anchor": champion.version}
     # What is broken is no measure of anyone.
-    broken = found is not None and found.level == "broken" and ws.config.drift.broken == "hold"
-    spread = float(rows.frame[spec.target].std()) if spec.task == "regression" else 1.0
+    broken = found is not None and found.level == "broken" and config.drift.broken == "hold"
+    task, count = config.data.task, len(measured.truth)
+    spread = float(measured.truth.std()) if task == "regression" else 1.0
     losses = {} if broken else {
-        number: evidence.losses(spec.task, ws.config.metric, measured.truth, outputs, spread)
+        number: evidence.losses(task, config.metric, measured.truth, outputs, spread)
         for number, outputs in measured.outputs.items()
     }  # fmt: skip
-    alpha = 1.0 - ws.config.gates.confidence
-    outcome = tournament.measured(state, experience.number, losses, incumbents, settings, alpha)
+    alpha = 1.0 - config.gates.confidence
+    outcome = tournament.measured(
+        state, experience.number, losses, incumbents, config.tournament, alpha
+    )
     values = {
-        number: evaluation.score(spec.task, measured.truth, outputs)[ws.config.metric]
+        number: evaluation.score(task, measured.truth, outputs)[config.metric]
         for number, outputs in measured.outputs.items()
     }
     winner = versions[outcome.winner.version] if outcome.winner else None
     held = None
     if broken and found is not None:
-        reasons = (*found.reasons, f"perdure release {experience.id} once it is clear why")
-        held = Held(experience.id, reasons, decisions.utc_now(), by)
+        held = Held(
+            experience.id, (f"broken: {'; '.join(found.reasons)}",), decisions.utc_now(), by
+        )
     arrival = Arrival(
         experience=experience.id,
-        rows=len(rows.frame),
+        rows=count,
         champion=champion.version if champion else None,
         champion_value=values.get(champion.version) if champion else None,
         standings=tuple(
@@ -152,17 +186,15 @@ def weigh(
         let_go=tuple(entrant.version for entrant, _ in outcome.let_go),
         reasons=tuple(why for _, why in outcome.let_go),
     )
+    fell = () if broken else _fell(config.metric, experience, champion, values, count, expected, by)
     change = decisions.arrived(
         now,
         arrival,
         outcome,
         winner,
         by,
-        automatic=promotion.automatic,
-        notices=(
-            *_drifted(experience, found, by),
-            *(() if broken else _fell(ws, registry, experience, champion, values, rows, by)),
-        ),
+        automatic=config.promotion.automatic,
+        notices=(*_drifted(experience, found, by), *fell),
         held=held,
     )
     return arrival, change
@@ -193,7 +225,7 @@ def _measure(
     ws: Workspace,
     registry: Registry,
     now: Registered,
-    versions: dict[int, Version],
+    versions: Mapping[int, Version],
     experience: str,
     spec: FeatureSpec,
     rows: Rows,
@@ -227,9 +259,9 @@ def _measure(
 
 def _standing(
     entrant: Entrant,
-    incumbents: dict[Role, int],
-    losses: dict[int, NDArray[np.float64]],
-    values: dict[int, float],
+    incumbents: Mapping[Role, int],
+    losses: Mapping[int, NDArray[np.float64]],
+    values: Mapping[int, float],
 ) -> Standing:
     incumbent = incumbents.get(entrant.role)
     measured = {entrant.version, incumbent} <= losses.keys() and incumbent != entrant.version
@@ -255,33 +287,28 @@ def _drifted(experience: Experience, found: Drift | None, by: str) -> tuple[Even
 
 
 def _fell(
-    ws: Workspace,
-    registry: Registry,
+    metric: str,
     experience: Experience,
     champion: Version | None,
-    values: dict[int, float],
-    rows: Rows,
+    values: Mapping[int, float],
+    rows: int,
+    expected: float | None,
     by: str,
 ) -> tuple[Event, ...]:
     """An event, if the champion's metric is lower than on its own test rows, beyond chance."""
-    if champion is None or champion.version not in values:
+    if champion is None or champion.version not in values or expected is None:
         return ()
-    metric = ws.config.metric
-    count = len(rows.frame)
-    numbers = registry.evaluation(champion)
-    before, now = numbers["candidate"]["average"].get(metric), values[champion.version]
-    if before is None or now != now:
-        return ()
+    found = values[champion.version]
     if metric in LOWER_IS_BETTER:
-        fell = now - before > FELL * before + CHANCE * before / count**0.5
+        fell = found > expected * (1.0 + FELL + CHANCE / rows**0.5)
     else:
-        chance = CHANCE * (max(before * (1.0 - before), 0.01) / count) ** 0.5
-        fell = before - now > max(FELL, chance)
+        chance = CHANCE * (max(expected * (1.0 - expected), 0.01) / rows) ** 0.5
+        fell = expected - found > max(FELL, chance)
     if not fell:
         return ()
     reason = (
-        f"{metric} of the champion {now:.3f} on {count} arriving rows, "
-        f"{before:.3f} on its test rows"
+        f"{metric} of the champion {found:.3f} on {rows:,} arriving rows, "
+        f"{expected:.3f} on its test rows"
     )
     return (
         Event(

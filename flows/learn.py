@@ -64,7 +64,7 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
             lesson = _lesson(ws, registry, now, found)
             shown = now.tournament.latest
             if arrival.is_news(now, found):
-                shown, change = step(arrival.weigh, name="measure who might serve")(
+                shown, change = step(arrival.arrive, name="measure who might serve")(
                     ws, registry, now, found, lesson.schema, lesson.rows, lesson.drift, who()
                 )
                 step(registry.apply, name="keep the evidence", retries=2)(change)

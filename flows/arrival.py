@@ -7,6 +7,7 @@ version that it replaced, the anchor and the contenders, on the same rows.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

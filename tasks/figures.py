@@ -1,4 +1,4 @@
-"""Figures for people: the accuracy matrix and the training curves, as PNG files.
+"""Figures for people: the accuracy matrix, the training curves and drift, as PNG files.
 
 Colours are those of Okabe and Ito and the map `cividis`, which people with a colour-vision
 deficiency read as everybody else does.
@@ -7,13 +7,13 @@ deficiency read as everybody else does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perdure.config import LOWER_IS_BETTER
-from perdure.records import Matrix, Trained
+from perdure.records import Drift, Matrix, Trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 WRITTEN_OUT = 20
 """Up to this many experiences every cell shows its value."""
+MOST_COLUMNS = 40
+"""Columns that the figure of drift shows, those that moved most."""
+TWICE = 2.0
+"""So many thresholds and more are the end of its scale."""
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 DPI = 150
 
@@ -110,6 +114,112 @@ def curves(trained: Trained, path: Path, title: str = "Training") -> Path:
         axes.legend(frameon=False)
         _save(figure, path)
     return path
+
+
+def drift(
+    history: Sequence[tuple[str, Drift]], path: Path, title: str = "Which columns drift, and when"
+) -> Path:
+    """Draw how far each column was from what the champion knew: columns by experiences.
+
+    The colour is the distance in units of its threshold, up to twice of it, also of what is
+    broken; a dot marks what is drifting, a cross what is broken. Blank: the column was not
+    compared. The columns that moved most stand first, all columns together last.
+
+    Args:
+        history: Experiences and their comparisons, the oldest first; at least one.
+        path: A `.png` file to write.
+        title: Above the picture.
+    """
+    from matplotlib.lines import Line2D
+
+    names = _most_moved([one for _, one in history])
+    count, across = len(names) + 1, len(history)
+    width = min(15.0, max(5.6, 2.6 + 0.32 * across))
+    with _figure(width + 0.12 * max(map(len, names), default=0), 1.9 + 0.27 * count) as figure:
+        axes = figure.subplots()
+        cells, levels = _drift_cells([one for _, one in history], names)
+        import numpy as np
+
+        image = axes.imshow(
+            np.ma.masked_invalid(cells), cmap="cividis", aspect="auto", vmin=0.0, vmax=TWICE
+        )
+        size = min(7.0, max(2.5, 160.0 / across))
+        for level, mark, colour in (("drifting", "o", "black"), ("broken", "X", ORANGE)):
+            places = [(x, y) for (y, x), found in levels.items() if found == level]
+            axes.plot(
+                [x for x, _ in places],
+                [y for _, y in places],
+                linestyle="none",
+                marker=mark,
+                color=colour,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                markersize=size if level == "drifting" else size * 1.4,
+            )
+        _name_ticks(axes, tuple(name for name, _ in history))
+        axes.set_yticks(range(count), [*map(_cut, names), "all together"])
+        axes.set_xlim(-0.5, across - 0.5)
+        axes.set_ylim(count - 0.5, -0.5)  # the ticks of experiences have widened it
+        axes.axhline(len(names) - 0.5, color="white", linewidth=2.5)
+        axes.set_xlabel("experience")
+        axes.set_title(title, loc="left", fontweight="bold", pad=24)
+        marks = [
+            Line2D([], [], linestyle="none", marker=mark, color=colour, label=label)
+            for mark, colour, label in (("o", "black", "drifting"), ("X", ORANGE, "broken"))
+        ]
+        axes.legend(
+            handles=marks,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0.3,
+            handletextpad=0.2,
+        )
+        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, extend="max")
+        bar.set_label("distance / threshold")
+        bar.outline.set_visible(False)
+        _save(figure, path)
+    return path
+
+
+def _most_moved(history: Sequence[Drift]) -> list[str]:
+    """Names of the columns that were farthest, in units of their thresholds; broken ones first."""
+    farthest: dict[str, tuple[bool, float]] = {}
+    for one in history:
+        for column in one.columns:
+            before = farthest.get(column.column, (False, 0.0))
+            now = (column.level == "broken", column.ratio)
+            farthest[column.column] = (before[0] or now[0], max(before[1], now[1]))
+    ranked = sorted(farthest, key=lambda name: (not farthest[name][0], -farthest[name][1], name))
+    return ranked[:MOST_COLUMNS]
+
+
+def _drift_cells(
+    history: Sequence[Drift], names: Sequence[str]
+) -> tuple[NDArray[np.float64], dict[tuple[int, int], str]]:
+    """Distances in units of thresholds, (columns + 1, experiences), and the levels by place."""
+    import numpy as np
+
+    cells = np.full((len(names) + 1, len(history)), math.nan)
+    levels: dict[tuple[int, int], str] = {}
+    rows = {name: row for row, name in enumerate(names)}
+    for x, one in enumerate(history):
+        for column in one.columns:
+            if column.column in rows:
+                place = (rows[column.column], x)
+                broken = column.level == "broken"
+                cells[place], levels[place] = TWICE if broken else column.ratio, column.level
+        if one.columns and one.joint_threshold > 0:
+            place = (len(names), x)
+            cells[place] = one.joint / one.joint_threshold
+            levels[place] = "drifting" if one.joint > one.joint_threshold else "as ever"
+    return cells, levels
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 28 else f"{name[:27]}…"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from perdure.records import Epoch, Matrix, Trained
+from perdure.records import ColumnDrift, Drift, Epoch, Level, Matrix, Trained
 from perdure.tasks import figures
 
 
@@ -100,3 +100,34 @@ assert "matplotlib.pyplot" not in sys.modules
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, env=environment)
     assert (tmp_path / "m.png").exists()
+
+
+def compared(columns: int, level: Level = "drifting") -> Drift:
+    found = [
+        ColumnDrift(
+            f"column {n}", "number", level if n == 1 else "as ever", 0.01 * n, 0.2, 0.0, 0.0
+        )
+        for n in range(columns)
+    ]
+    return Drift("drifting", 0.3, 0.2, 100, 100, 8, tuple(found))
+
+
+@pytest.mark.parametrize(("columns", "experiences"), [(0, 1), (1, 1), (7, 33), (60, 100)])
+def test_drift_of_any_size(tmp_path: Path, columns: int, experiences: int) -> None:
+    history = [(f"{n:06d}-1a2b3c4d", compared(columns)) for n in range(experiences)]
+    pixels = image.imread(figures.drift(history, tmp_path / "drift.png"))
+    height, width = pixels.shape[:2]
+    assert 250 < height < 2600
+    assert 500 < width < 3200
+    assert len(np.unique((pixels[..., :3] * 255).astype(int).reshape(-1, 3), axis=0)) > 20
+
+
+def test_the_columns_that_moved_most_are_drawn_and_broken_ones_first() -> None:
+    names = figures._most_moved([compared(60), compared(3, "broken")])
+    assert len(names) == figures.MOST_COLUMNS
+    assert names[:3] == ["column 1", "column 59", "column 58"]
+    cells, levels = figures._drift_cells([compared(60), compared(3, "broken")], names)
+    assert cells[0].tolist() == [pytest.approx(0.05), figures.TWICE]
+    assert np.isnan(cells[1, 1])
+    assert cells[-1].tolist() == [pytest.approx(1.5)] * 2
+    assert levels[0, 1] == "broken"

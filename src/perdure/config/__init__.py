@@ -33,6 +33,7 @@ __all__ = [
     "Check",
     "Config",
     "DataConfig",
+    "DriftConfig",
     "EvaluationConfig",
     "GatesConfig",
     "ModelConfig",
@@ -185,6 +186,16 @@ class GatesConfig(Section):
         return self
 
 
+class DriftConfig(Section):
+    """How an arriving experience is compared with what the champion learned from."""
+
+    false_alarms: Annotated[float, Field(ge=0.0001, le=0.2)] | Literal[False] = 0.01
+    """Share of the arriving experiences that may be called drifting although nothing drifts;
+    `false` compares nothing."""
+    broken: Literal["hold", "learn"] = "hold"
+    """Whether an experience with a broken column is held before it is learned."""
+
+
 class PromotionConfig(Section):
     """Who moves the champion."""
 
@@ -206,6 +217,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: GatesConfig = GatesConfig()
+    drift: DriftConfig = DriftConfig()
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
     schedule: RetrainingSchedule = RetrainingSchedule()

@@ -193,11 +193,11 @@ def slices(ws: Workspace, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdict) -> str:
     """A learning step as a page: the verdict with every gate, and the numbers."""
     head = [
-        f"# {experience}: version {version} {verdict.answer}",
+        f"# {experience}: version {version} {verdict_table.summary(verdict)}",
         "",
     ]
     head += [verdict_table.markdown(verdict)]
-    head += [f"\n- {message}" for message in verdict.refusals]
+    head += ["", *(f"- {verdict_table.escape(message)}" for message in verdict.refusals)]
     head += ["", "## Numbers"]
     columns: dict[str, Metrics | None] = {
         "before learning (champion)": numbers.prequential,

@@ -14,7 +14,7 @@ NUMBERS = frozenset(HEADER[2:])
 """Columns that hold numbers."""
 
 _NONE = "–"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&^])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:

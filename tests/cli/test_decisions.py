@@ -28,8 +28,8 @@ def test_the_same_file_twice_is_skipped_with_a_word(cli: Cli, workspace: Path) -
 def test_a_story_of_decisions(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERDURE_USER", "ada")
     retrain.fn(str(workspace))
-    kit.configure(workspace, floor="0.999")
-    [bad] = kit.ingest(workspace, kit.turned(3))
+    kit.configure(workspace, past="0.2")
+    [bad] = kit.ingest(workspace, kit.turned(3, 240))
     retrain.fn(str(workspace))
 
     def state() -> tuple[int, int, list[str], list[str], list[str]]:
@@ -47,7 +47,7 @@ def test_a_story_of_decisions(cli: Cli, workspace: Path, monkeypatch: pytest.Mon
     # A gate refused it: no without --force, no without a reason.
     said = cli("promote", "2", "-w", workspace)
     assert said.code == 3
-    assert "floor" in said.err
+    assert "past" in said.err
     assert cli("promote", "2", "--force", "-w", workspace).code == 2
     assert state() == (1, 1, [], [bad], [])
     said = cli("promote", "2", "--force", "--reason", "we know better", "-w", workspace)

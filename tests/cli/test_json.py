@@ -99,13 +99,19 @@ def test_show(cli: Cli, lived: Path, number: int) -> None:
     is_learner(value)
     assert value["version"] == number
     assert set(value) >= {
-        "promoted_at", "parent", "verdict", "reasons", "metrics", "matrix", "strategy", "code",
-        "run_id", "experience", "aliases", "learning_key", "created_at",
+        "promoted_at", "parent", "verdict", "reasons", "findings", "metrics", "matrix", "strategy",
+        "code", "run_id", "experience", "aliases", "learning_key", "created_at",
     }  # fmt: skip
     assert value["parent"] == (None, 1, 2)[number - 1]
     assert value["verdict"] == ("passed", "passed", "refused")[number - 1]
     assert value["aliases"] == (["champion", "challenger"] if number == 1 else [])
     assert len(value["reasons"]) == (1 if number == 3 else 0)
+    assert value["findings"]["answer"] == value["verdict"]
+    found = {one["gate"]: one for one in value["findings"]["reasons"]}
+    assert set(found) >= {"sanity"} | ({"past", "lost", "calibration"} if number == 3 else set())
+    if number == 3:
+        assert found["past"]["answer"] == "refused"
+        assert found["past"]["low"] < found["past"]["difference"] < found["past"]["high"] < -0.2
     assert value["strategy"] == ["replay"]
     assert re.fullmatch(r"[0-9a-f]{40}", value["code"])
     assert re.fullmatch(r"[0-9a-f]{32}", value["run_id"])
@@ -123,7 +129,7 @@ def test_show(cli: Cli, lived: Path, number: int) -> None:
 def test_evaluate(cli: Cli, lived: Path) -> None:
     said = cli("evaluate", "2", "-w", lived, "--json")
     value = said.json
-    assert said.code == (0 if value["verdict"]["passed"] else 3)
+    assert said.code == (3 if value["verdict"]["answer"] == "refused" else 0)
     assert set(value) == {
         "version", "champion", "rows", "metrics", "champion_metrics", "verdict",
     }  # fmt: skip

@@ -164,3 +164,27 @@ def test_a_disk_that_is_nearly_full_is_said(
     said = cli("doctor", "-w", lived)
     assert said.code == 1
     assert "free some space: du -sh" in said.out
+
+
+def test_the_table_of_a_verdict_is_alike_everywhere(cli: Cli, lived: Path) -> None:
+    from perdure import verdict_table
+    from perdure.tasks.registry import pages
+
+    registry = kit.registry(lived)
+    verdict = registry.verdict(3)
+    assert verdict is not None
+    shown = cli("show", "3", "-w", lived).out
+    asked = cli("evaluate", "3", "--gates", "-w", lived)
+    assert asked.code == 3
+    assert "By today's limits: refused." in asked.out
+    raw = registry.client.call("get_model_version", registry.name, "3").description
+    page = verdict_table.markdown(verdict)
+    assert page in raw
+    assert len(raw) <= pages.DESCRIPTION
+    for row in verdict_table.rows(verdict):
+        for cell in row:
+            assert cell in " ".join(shown.split())
+            assert verdict_table.escape(cell) in page
+    past = next(reason for reason in verdict.reasons if reason.gate == "past")
+    assert f"{past.value:.4f} accuracy" in asked.out
+    assert "shown to be worse by more than the margin" in asked.out

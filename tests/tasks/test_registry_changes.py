@@ -347,7 +347,10 @@ def test_a_verdict_later(registry: Registry) -> None:
     assert (judged.verdict, judged.reasons) == ("refused", NO.refusals)
     description = registry.client.call("get_model_version", registry.name, "2").description
     assert "**Verdict: refused**" in description
-    assert "✗ 0.4 < 0.5" in description
+    assert "| floor | refused | 0.4000 accuracy | – | – | 0.5000 | – | – |" in description
+    assert "- 0.4 \\< 0.5" in description
+    assert registry.verdict(2) == NO
+    assert registry.verdict(1) is None
 
 
 def test_a_long_history_keeps_its_order(

@@ -187,7 +187,7 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
     assert logged == {"figures/matrix.png", "figures/training.png"}
     description = registry.client.call("get_model_version", registry.name, "1").description
     assert "**Verdict: passed**" in description
-    assert "✓ 0.9 is at least 0.5" in description
+    assert "| floor | passed | 0.9000 accuracy | – | – | 0.5000 | – | – |" in description
     model = registry.client.call("get_registered_model", registry.name)
     assert "champion" in model.description
 

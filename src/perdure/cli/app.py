@@ -213,9 +213,12 @@ def quarantine(
     console.emit_json(result) if json else render.quarantined(result)
 
 
-@app.command(epilog=example("perdure evaluate 12"))
+@app.command(epilog=example("perdure evaluate 12 --gates"))
 def evaluate(
     version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Show every number of every gate, as a table.")
+    ] = False,
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
@@ -224,7 +227,7 @@ def evaluate(
 
     with console.bars():
         result = flows.run(root(workspace), version)
-    console.emit_json(result) if json else render.evaluated(result)
+    console.emit_json(result) if json else render.evaluated(result, gates)
     raise typer.Exit(0 if result.verdict.passed else 3)
 
 

@@ -6,8 +6,19 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+from perdure import verdict_table
 from perdure.cli.console import out
-from perdure.cli.render.words import BAD, GOOD, counted, main_metric, number, table, verdict_word
+from perdure.cli.render.words import (
+    BAD,
+    GOOD,
+    MARKS,
+    counted,
+    main_metric,
+    number,
+    table,
+    verdict_grid,
+    verdict_word,
+)
 from perdure.records import (
     Check,
     Evaluated,
@@ -128,8 +139,8 @@ def quarantined(result: SetAside) -> None:
     out.print("Free them: [bold]perdure release ID[/]")
 
 
-def evaluated(result: Evaluated) -> None:
-    """A version beside the champion."""
+def evaluated(result: Evaluated, gates: bool) -> None:
+    """A version beside the champion, and what the gates say: in short, or with every number."""
     champion = result.champion_metrics
     shown = table("metric", f">version {result.version}", f">champion {result.champion or ''}")
     for name, value in result.metrics.average.items():
@@ -137,8 +148,14 @@ def evaluated(result: Evaluated) -> None:
     out.print(shown)
     experiences = counted(len(result.metrics.by_experience), "experience")
     out.print(f"Averages over {experiences}, {counted(result.rows, 'test row')}.")
+    if gates:
+        out.print(f"By today's limits: {verdict_table.summary(result.verdict)}.")
+        out.print(verdict_grid(result.verdict))
+        for message in result.verdict.refusals:
+            out.print(f"{BAD} {escape(message)}")
+        return
     for reason in result.verdict.reasons:
-        out.print(f"{GOOD if reason.passed else BAD} {escape(reason.message)}")
+        out.print(f"{MARKS[reason.answer]} {escape(reason.message)}")
 
 
 def examined(checks: Sequence[Check]) -> None:

@@ -98,7 +98,7 @@ def losses(
         spread: Standard deviation of the target, for a regression.
 
     Returns:
-        `(rows,)`. Outputs that are not a number have the loss 1.
+        `(rows,)`. Outputs that are not finite numbers have the loss 1.
     """
     if task == "regression":
         largest = LARGEST_ERROR * (spread if spread > 0 else 1.0)
@@ -107,11 +107,14 @@ def losses(
         return error if metric == "mae" else error**2
     if metric == "log_loss":
         likelihood = outputs[np.arange(len(truth)), truth].astype(np.float64)
-        likelihood = np.nan_to_num(likelihood, nan=0.0)
+        likelihood = np.where(np.isfinite(outputs).all(axis=1), likelihood, 0.0)
         nats: NDArray[np.float64] = -np.log(np.clip(likelihood, math.exp(-LARGEST_LOG_LOSS), 1.0))
         return nats / LARGEST_LOG_LOSS
-    wrong = (outputs.argmax(axis=1) != truth) | np.isnan(outputs).any(axis=1)
+    lost: NDArray[np.bool_] = ~np.isfinite(outputs).all(axis=1)
+    wrong: NDArray[np.bool_] = (outputs.argmax(axis=1) != truth) | lost
     if metric == "accuracy":
         return wrong.astype(np.float64)
     counts = np.bincount(truth, minlength=outputs.shape[1])
-    return wrong * (counts[counts > 0].min(initial=len(truth)) / np.maximum(counts[truth], 1))
+    rarest = counts[counts > 0].min(initial=len(truth))
+    weights: NDArray[np.float64] = rarest / np.maximum(counts[truth], 1)
+    return wrong * weights

@@ -26,7 +26,7 @@ HEAVY = "du -sh .perdure/artifacts .perdure/scratch .dvc/cache inbox"
 
 
 def examine(workspace: str) -> list[Check]:
-    """Look at disk, inbox, git, DVC, their remotes, MLflow, Prefect, the device and the versions.
+    """Look at schema, disk, inbox, git, DVC, remotes, MLflow, Prefect, device and versions.
 
     Args:
         workspace: Folder of a workspace. Where there is none, what needs one is left out.
@@ -47,6 +47,7 @@ def examine(workspace: str) -> list[Check]:
     checks.append(Check("workspace", True, f"{ws.root}, model {ws.config.model.name}"))
     return [
         *checks,
+        _try("schema", lambda: _schema(ws)),
         _try("disk", lambda: _disk(ws)),
         _try("inbox", lambda: _inbox(ws)),
         _try("dvc", lambda: _dvc(ws)),
@@ -98,6 +99,20 @@ def _git() -> Check:
     if path is None:
         return Check("git", False, "not on the PATH", "apt install git, or brew install git")
     return Check("git", True, git.version())
+
+
+def _schema(ws: Workspace) -> Check:
+    """Whether it can be read, and has no limits that an older version inferred."""
+    from perdure.flows import schema
+    from perdure.tasks.tables import schema as schemas
+
+    rules = schemas.load(ws.schema, ws.config.data)
+    found = schema.inferred(ws, rules).in_words()
+    if not found:
+        return Check("schema", True, f"{ws.schema.name}, {len(rules.features)} features")
+    shown = "; ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    what = f"{ws.schema.name} has limits that an older version inferred from the first file"
+    return Check("schema", True, f"{what}: {shown}", "perdure schema --lift")
 
 
 def _disk(ws: Workspace) -> Check:

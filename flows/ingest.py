@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perdure.config import Workspace
 from perdure.errors import DataRefused, LockHeld
@@ -16,11 +18,15 @@ from perdure.flows.inbox import Arrived
 from perdure.flows.prefect_engine import flow, step
 from perdure.flows.workspace import clear_parts, open_workspace, who
 from perdure.records import DataRevision, Experience, Ingest, Ingested
+from perdure.records.data import Aside, Joined, Label
 from perdure.tasks import data_versions, experiences, git, locks
 from perdure.tasks.tables import check, content, pictures, read
 from perdure.tasks.tables import schema as schemas
 from perdure.tasks.tables.check import Checked
 from perdure.tasks.tables.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger("perdure")
 
@@ -58,6 +64,7 @@ def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool =
             inbox.let_go(ws, file)
     prefect_engine.report(_markdown(results), "ingest")
     _tell(ws, results)
+    _tell_refusals(ws)
     return Ingest(tuple(results), revision)
 
 
@@ -71,6 +78,26 @@ def _tell(ws: Workspace, results: list[Ingested]) -> None:
         from perdure.flows.service import events  # not before it is needed
 
         events.emit("perdure.data.arrived", ws, {"files": new, "source": "ingest"})
+
+
+def _note_refusal(ws: Workspace, result: Ingested) -> None:
+    """Note what people are to be notified of.
+
+    Before the experience is written: killed before that, the file is taken, and noted, again;
+    killed after it, the file is known already.
+    """
+    if result.refused_share:
+        from perdure.flows.service import refusals  # not before it is needed
+
+        refusals.note(ws, result, who())
+
+
+def _tell_refusals(ws: Workspace) -> None:
+    """Send the notices of refused files, also those of an ingest that was killed."""
+    if ws.config.notify:
+        from perdure.flows.service import refusals  # not before it is needed
+
+        refusals.tell(ws)
 
 
 def accept(
@@ -96,9 +123,7 @@ def accept(
     if inbox.is_unreadable(ws, file):
         return None
     try:
-        found = step(check.check, name=f"check {file.name}")(
-            read.read(file, rules), rules, ws.config.data.min_rows
-        )
+        found = _check(ws, file, rules, known)
         wrong = (*found.whole, *found.summary) if found.whole else ()
     except DataRefused as refusal:
         found, wrong = None, (refusal.message,)
@@ -109,36 +134,143 @@ def accept(
     return _take(ws, file, found, rules, known)
 
 
+def _check(ws: Workspace, file: Path, rules: Schema, known: Sequence[Experience]) -> Checked:
+    """Check one file, with what earlier files say of new classes."""
+    frame = read.read(file, rules)
+    labels = experiences.labels_of(known)
+    gathered = experiences.counts(_waiting(ws, rules, known))
+
+    def look() -> Checked:
+        return step(check.check, name=f"check {file.name}")(
+            frame, rules, ws.config.data.min_rows, labels, gathered
+        )
+
+    found = look()
+    if len(found.aside):  # a class is no news where an experience of an older version has it
+        target = rules.target.name
+        older = experiences.labels_found(known, target, set(found.aside[target].tolist()))
+        labels |= older
+        found = look() if older else found
+    return found
+
+
+def _waiting(ws: Workspace, rules: Schema, known: Sequence[Experience]) -> tuple[Aside, ...]:
+    """Rows of new classes that earlier files brought and that joined no experience yet."""
+    if rules.task == "regression":
+        return ()
+    return experiences.gathered(ws, known, rules.form)
+
+
+def _joining(
+    waiting: Sequence[Aside], found: Checked, rules: Schema, known: Sequence[Experience]
+) -> set[Label]:
+    """The classes whose rows join: let in by now, by the schema or by their number."""
+    target = rules.target
+    if not isinstance(target, schemas.ClassTarget):
+        return set()
+    labels: set[Label] = set(target.classes)
+    if target.new_classes == "allow":
+        counts = experiences.counts(waiting)
+        enough = {label for label, rows in counts.items() if rows >= target.min_class_rows}
+        labels |= enough | set(found.new) | experiences.labels_of(known)
+    return labels
+
+
 def _take(
     ws: Workspace, file: Path, found: Checked, rules: Schema, known: list[Experience]
 ) -> Ingested:
-    sha256 = content.content_sha256(found.accepted)
-    same = experiences.find(known, sha256)
+    brought = content.content_sha256(found.accepted)
+    offered = content.content_sha256(found.offered) if len(found.aside) else brought
+    # A file that arrives again offers the same, whichever classes were let in meanwhile.
+    same = experiences.find(known, offered, brought)
+    frame, sha256 = found.accepted, brought
+    joined: tuple[Joined, ...] = ()
+    if same is None:
+        waiting = _waiting(ws, rules, known)
+        labels = _joining(waiting, found, rules, known)
+        frame, joined = experiences.join(frame, waiting, labels, rules.target.name)
+        sha256 = content.content_sha256(frame) if joined else brought
     number = same.number if same else experiences.next_number(known)
-    name = experiences.experience_id(number, sha256)
+    name = same.id if same else experiences.experience_id(number, sha256)
     if same is None or len(found.bad_rows):
         _begin(ws, name if same is None else None)
     folder = None
     if len(found.bad_rows):
-        files = pictures.refused(file, _names_of(found, rules)) if rules.kind == "image" else ()
-        folder = experiences.quarantine(
-            ws, file, found.summary, found.refused, found.bad_rows, by=who(), files=files
-        ).folder
-    if same is None:
-        known.append(
-            experiences.write_experience(
-                ws, number, found.accepted, sha256, file.name, rules.sha256
-            )
-        )
-    return Ingested(
+        folder = _set_aside_rows(ws, file, found, rules, offered)
+    rows = sum(one.rows for one in joined)
+    more = [f"{one.label!r}" for one in joined if one.label not in found.new]
+    result = Ingested(
         file=file.name,
         outcome="known" if same else "ingested",
         experience=name,
-        rows=len(found.accepted),
+        rows=len(frame),
         refused_rows=len(found.bad_rows),
         reasons=found.summary,
         folder=folder,
+        refused_share=len(found.bad_rows) / found.rows,
+        joined_rows=rows,
+        notes=(*found.notes, *_joined_note(more, joined)) if same is None else (),
     )
+    if same is None:
+        _note_refusal(ws, result)
+        known.append(
+            experiences.write_experience(
+                ws,
+                number,
+                frame,
+                sha256,
+                file.name,
+                rules.sha256,
+                offered=offered,
+                aside=_counted(found.aside, rules),
+                joined=joined,
+                classes=_unlisted(frame, rules),
+            )
+        )
+    return result
+
+
+def _joined_note(labels: Sequence[str], joined: Sequence[Joined]) -> tuple[str, ...]:
+    """What joined although the file itself brought nothing new."""
+    if not labels:
+        return ()
+    rows = sum(one.rows for one in joined if repr(one.label) in labels)
+    named = ", ".join(dict.fromkeys(labels))
+    return (f"rows set aside from earlier files joined: {rows} of {named}",)
+
+
+def _set_aside_rows(
+    ws: Workspace, file: Path, found: Checked, rules: Schema, offered: str
+) -> str | None:
+    """Put the refused rows of a file into quarantine; the folder."""
+    files = pictures.refused(file, _names_of(found, rules)) if rules.kind == "image" else ()
+
+    def rows_aside(folder: Path) -> None:
+        if len(found.aside):
+            experiences.write_aside(folder, found.aside, offered, rules.form)
+
+    return experiences.quarantine(
+        ws,
+        file,
+        found.summary,
+        found.refused,
+        found.bad_rows,
+        by=who(),
+        files=files,
+        more=rows_aside,
+    ).folder
+
+
+def _counted(aside: pd.DataFrame, rules: Schema) -> list[tuple[Label, int]]:
+    """The classes of rows that are set aside, with their rows."""
+    return sorted(Counter(aside[rules.target.name].tolist()).items()) if len(aside) else []
+
+
+def _unlisted(frame: pd.DataFrame, rules: Schema) -> list[Label]:
+    """The classes of rows that the schema does not list."""
+    if not isinstance(rules.target, schemas.ClassTarget):
+        return []
+    return sorted(set(frame[rules.target.name].tolist()) - set(rules.target.classes))
 
 
 def _names_of(found: Checked, rules: Schema) -> list[str]:
@@ -151,7 +283,7 @@ def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked 
     rows = found.rows if found else 0
     findings = found.refused if found else None
     record = experiences.quarantine(ws, file, reasons, findings, rows=rows, by=who())
-    return Ingested(
+    result = Ingested(
         file=file.name,
         outcome="quarantined",
         experience=None,
@@ -159,7 +291,10 @@ def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked 
         refused_rows=rows,
         reasons=reasons,
         folder=record.folder,
+        refused_share=1.0,
     )
+    _note_refusal(ws, result)
+    return result
 
 
 def _refuse_link(ws: Workspace, link: Path) -> Ingested:

@@ -22,6 +22,7 @@ from perdure.errors import Fault, Unreachable, UsageError
 from perdure.flows.prefect_engine import step
 from perdure.tasks import data_versions, experiences, git
 from perdure.tasks.git import Branch
+from perdure.tasks.tables import content
 
 logger = logging.getLogger("perdure")
 
@@ -67,7 +68,7 @@ def follow_pointer(ws: Workspace) -> dict[str, str]:
         _set_aside(ws)
     if behind or data_versions.missing(ws):
         step(data_versions.pull, name="dvc pull", retries=2)(ws)
-    return experiences.bring_back(ws)
+    return experiences.bring_back(ws, content.content_sha256)
 
 
 def publish(ws: Workspace, message: str) -> dict[str, str]:

@@ -18,7 +18,16 @@ from filelock import FileLock, Timeout
 
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, UsageError
-from perdure.flows.service import api, crashes, events, notices, outbox, posting, tidings
+from perdure.flows.service import (
+    api,
+    crashes,
+    events,
+    notices,
+    outbox,
+    posting,
+    refusals,
+    tidings,
+)
 from perdure.flows.service.notice import Notice
 from perdure.flows.service.outbox import Outbox
 from perdure.flows.service.receivers import Receiver
@@ -49,6 +58,8 @@ def tell(ws: Workspace) -> int:
             box = outbox.read(ws, known)
             with _going_on("the registry"):
                 tidings.gather(ws, box)
+            with _going_on("refused files"):
+                refusals.gather(ws, box)
             if to_prefect:
                 with _going_on("Prefect's runs"):
                     crashes.gather(ws, box)

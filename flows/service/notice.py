@@ -28,6 +28,8 @@ class Notice:
     by: str | None = None
     run: str | None = None
     """Name of the flow run that crashed."""
+    refused: str | None = None
+    """How much of which file was refused when it arrived."""
 
     @property
     def subject(self) -> str:
@@ -37,7 +39,7 @@ class Notice:
         what = {
             "promoted": f"{v} is the champion",
             "refused": f"{v} was refused",
-            "held": f"{ids} {'is' if len(self.experiences) == 1 else 'are'} held",
+            "held": self.refused or f"{ids} {'is' if len(self.experiences) == 1 else 'are'} held",
             "rolled back": f"rolled back to {v}",
             "crashed": f"the run {self.run} crashed",
         }[self.occasion]
@@ -63,6 +65,8 @@ class Notice:
         """What to type next."""
         if self.occasion == "crashed":
             return "perdure status, then perdure doctor"
+        if self.refused is not None:
+            return "perdure status, then perdure schema --diff FILE for what is new in the file"
         if self.occasion == "held":
             return "perdure status, then perdure release ID once it is clear why"
         shown = "perdure status" if self.version is None else f"perdure show {self.version}"

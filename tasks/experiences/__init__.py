@@ -11,6 +11,14 @@ from perdure.tasks.experiences.folder import (
     read_experience,
     write_experience,
 )
+from perdure.tasks.experiences.gathering import (
+    counts,
+    gathered,
+    join,
+    labels_found,
+    labels_of,
+    write_aside,
+)
 from perdure.tasks.experiences.marker import begin, done, unfinished
 from perdure.tasks.experiences.quarantine import list_quarantined, quarantine, safe_name
 
@@ -18,9 +26,14 @@ __all__ = [
     "begin",
     "bring_back",
     "committed",
+    "counts",
     "done",
     "experience_id",
     "find",
+    "gathered",
+    "join",
+    "labels_found",
+    "labels_of",
     "list_experiences",
     "list_quarantined",
     "next_number",
@@ -30,6 +43,7 @@ __all__ = [
     "safe_name",
     "set_aside",
     "unfinished",
+    "write_aside",
     "write_experience",
     "writing",
 ]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import Corrupt
 from perdure.records import Experience
-from perdure.tasks.experiences import folder, quarantine
+from perdure.tasks.experiences import folder, gathering
 from perdure.tasks.experiences.files import sync
 from perdure.tasks.experiences.marker import begin, unfinished
+from perdure.tasks.experiences.quarantine import RECORD, put_back
 
 _PARTIAL = re.compile(r"\.[A-Za-z0-9_-]{16,}\.tmp$")
 """What DVC leaves of a file that it was fetching when it was killed."""
@@ -40,10 +42,15 @@ def set_aside(ws: Workspace, recorded: Collection[str] | None) -> None:
         sync(target.parent)
 
 
-def bring_back(ws: Workspace) -> dict[str, str]:
+def bring_back(ws: Workspace, digest: folder.Digest) -> dict[str, str]:
     """Put back what stepped aside: content that is recorded by now is dropped.
 
-    What comes back counts as being added, under a new number.
+    What comes back counts as being added, under a new number. Rows of a new class that joined one
+    of those experiences, and by now another one that is recorded, are taken out of it.
+
+    Args:
+        ws: The workspace.
+        digest: Gives the hash of the content.
 
     Returns:
         What each experience that stepped aside is called now.
@@ -54,10 +61,10 @@ def bring_back(ws: Workspace) -> dict[str, str]:
     place = _aside(ws)
     if not place.exists():
         return {}
+    changed = _joined_once(ws, place, digest)
     renamed, added = _plan(ws, folder.files_in(place / ws.experiences.name))
-    refused = sorted(
-        path.parent for path in (place / ws.quarantine.name).glob(f"*/{quarantine.RECORD}")
-    )
+    renamed |= {old: renamed[new] for old, new in changed.items()}
+    refused = sorted(path.parent for path in (place / ws.quarantine.name).glob(f"*/{RECORD}"))
     if added or refused or unfinished(ws) is not None:
         before = [
             id_ for id_ in unfinished(ws) or () if (ws.experiences / f"{id_}.parquet").exists()
@@ -68,7 +75,7 @@ def bring_back(ws: Workspace) -> dict[str, str]:
         file.replace(target)
         sync(target.parent)
     for one in refused:
-        quarantine.put_back(ws, one)
+        put_back(ws, one)
     _put_back_others(ws, place)
     shutil.rmtree(place)
     return renamed
@@ -84,16 +91,39 @@ def _plan(ws: Workspace, files: list[Path]) -> tuple[dict[str, str], dict[Path, 
             renamed[file.stem] = file.stem
             continue
         one = _read(file)
-        same = folder.find(known, one.sha256)
+        same = folder.find(known, one.sha256, one.brought)
         if same is None:
             number = folder.next_number(known)
             id_ = folder.experience_id(number, one.sha256)
             target = ws.experiences / f"{id_}.parquet"
-            same = Experience(id_, number, one.sha256, one.rows, one.source, target)
+            same = replace(one, id=id_, number=number, path=target)
             known.append(same)
             added[file] = target
         renamed[one.id] = same.id
     return renamed, added
+
+
+def _joined_once(ws: Workspace, place: Path, digest: folder.Digest) -> dict[str, str]:
+    """Write anew what has rows that have joined a recorded experience meanwhile.
+
+    Returns:
+        What each experience that was written anew was called, and is called now.
+    """
+    files = [_read(file) for file in folder.files_in(place / ws.experiences.name)]
+    if not any(one.joined for one in files):
+        return {}
+    recorded = folder.list_experiences(ws)
+    elsewhere = {(one.content, one.label) for e in recorded for one in e.joined}
+    changed: dict[str, str] = {}
+    for one in files:
+        doubled = {(part.content, part.label) for part in one.joined} & elsewhere
+        if not doubled or folder.find(recorded, one.sha256, one.brought):
+            continue
+        rows, joined = gathering.without(folder.read_rows(one.path), one.joined, doubled)
+        new = folder.rewrite(ws, one, rows, digest(rows), joined)
+        changed[one.id] = new.stem
+        one.path.unlink()
+    return changed
 
 
 def _read(file: Path) -> Experience:

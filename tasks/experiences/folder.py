@@ -1,7 +1,8 @@
 """Experiences, one Parquet file each.
 
-`experiences/NNNNNN-<first 8 of sha256>.parquet`; the whole hash, the name of the source and
-the schema's hash stand in the file's metadata. A file is there whole or not at all.
+`experiences/NNNNNN-<first 8 of sha256>.parquet`; the whole hash, the name of the source, the
+schema's hash, and what became of new classes stand in the file's metadata. A file is there whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.config import Workspace
 from perdure.errors import Corrupt, UsageError
 from perdure.records import Experience
+from perdure.records.data import Joined, Label
 from perdure.tasks.experiences.files import readable, writing
 from perdure.tasks.experiences.marker import unfinished
 
@@ -80,9 +82,9 @@ def committed(ws: Workspace) -> tuple[Experience, ...]:
     return tuple(e for e in list_experiences(ws) if e.id not in adding)
 
 
-def find(known: Sequence[Experience], sha256: str) -> Experience | None:
-    """The experience with this content, if it is there."""
-    return next((e for e in known if e.sha256 == sha256), None)
+def find(known: Sequence[Experience], *sha256s: str) -> Experience | None:
+    """The experience with this content, or whose file offered it, if it is there."""
+    return next((e for e in known if e.sha256 in sha256s or e.brought in sha256s), None)
 
 
 def next_number(known: Sequence[Experience]) -> int:
@@ -91,7 +93,17 @@ def next_number(known: Sequence[Experience]) -> int:
 
 
 def write_experience(
-    ws: Workspace, number: int, frame: pd.DataFrame, sha256: str, source: str, schema_sha256: str
+    ws: Workspace,
+    number: int,
+    frame: pd.DataFrame,
+    sha256: str,
+    source: str,
+    schema_sha256: str,
+    *,
+    offered: str = "",
+    aside: Sequence[tuple[Label, int]] = (),
+    joined: Sequence[Joined] = (),
+    classes: Sequence[Label] = (),
 ) -> Experience:
     """Write an experience; the same arguments give the same bytes, and again is no harm.
 
@@ -102,26 +114,72 @@ def write_experience(
         sha256: Of its content.
         source: Name of the file that it came in, for people to read.
         schema_sha256: Of the schema that it was checked against.
+        offered: See `Experience`, as for those that follow.
+        aside: Classes whose rows were set aside.
+        joined: What the last rows are.
+        classes: Classes of the rows that the schema does not list.
 
     Raises:
         Fault: The disk is full or read-only.
     """
-    import pyarrow.parquet as pq
-
     facts = {
         "format": FORMAT,
         "sha256": sha256,
         "source": readable(source),
         "schema": schema_sha256,
         "rows": len(frame),
+        "classes": list(classes),
     }
+    if aside or joined:
+        facts |= {
+            "offered": offered,
+            "aside": [list(one) for one in aside],
+            "joined": [[one.content, one.label, one.rows] for one in joined],
+        }
     path = ws.experiences / f"{experience_id(number, sha256)}.parquet"
+    with writing(ws, path) as part:
+        write_rows(frame, part, facts)
+    return of_file(path)
+
+
+def rewrite(
+    ws: Workspace, one: Experience, frame: pd.DataFrame, sha256: str, joined: Sequence[Joined]
+) -> Path:
+    """Write an experience beside its file with fewer rows that joined; the number stays."""
+    facts = facts_of(one.path) | {
+        "sha256": sha256,
+        "rows": len(frame),
+        "joined": [[part.content, part.label, part.rows] for part in joined],
+    }
+    path = one.path.with_name(f"{experience_id(one.number, sha256)}.parquet")
+    with writing(ws, path) as part_file:
+        write_rows(frame, part_file, facts)
+    return path
+
+
+def write_rows(frame: pd.DataFrame, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write canonical rows as Parquet, with facts about them in the footer."""
+    import pyarrow.parquet as pq
+
     table = _to_arrow(frame).replace_schema_metadata(
         {_KEY: json.dumps(facts, sort_keys=True).encode()}
     )
-    with writing(ws, path) as part:
-        pq.write_table(table, part, compression="zstd", row_group_size=_group(table))
-    return of_file(path)
+    pq.write_table(table, path, compression="zstd", row_group_size=_group(table))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read what `write_rows` wrote."""
+    import pyarrow.parquet as pq
+
+    return _to_pandas(pq.ParquetFile(path).read())
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts that `write_rows` wrote; reads the footer only."""
+    import pyarrow.parquet as pq
+
+    facts: dict[str, Any] = json.loads((pq.read_metadata(path).metadata or {})[_KEY])
+    return facts
 
 
 def read_experience(ws: Workspace, experience: str, digest: Digest) -> pd.DataFrame:
@@ -137,14 +195,13 @@ def read_experience(ws: Workspace, experience: str, digest: Digest) -> pd.DataFr
         Corrupt: The content is not that of its hash, or cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = ws.experiences / f"{experience}.parquet"
     if not _NAME.fullmatch(path.name) or not path.exists():
         raise UsageError(f"no experience {experience} in {ws.experiences}", hint="perdure status")
     recorded = of_file(path)
     try:
-        frame = _to_pandas(pq.ParquetFile(path).read())
+        frame = read_rows(path)
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(path, str(error)) from error
     found = digest(frame)
@@ -174,8 +231,21 @@ def of_file(path: Path) -> Experience:
         facts: Mapping[str, Any] = json.loads((metadata.metadata or {})[_KEY])
         number, short = path.stem.split("-")
         sha256 = str(facts["sha256"])
+        classes = facts.get("classes")
         experience = Experience(
-            path.stem, int(number), sha256, int(facts["rows"]), str(facts["source"]), path
+            path.stem,
+            int(number),
+            sha256,
+            int(facts["rows"]),
+            str(facts["source"]),
+            path,
+            offered=str(facts.get("offered", "")),
+            aside=tuple((label, int(rows)) for label, rows in facts.get("aside", ())),
+            joined=tuple(
+                Joined(str(content), label, int(rows))
+                for content, label, rows in facts.get("joined", ())
+            ),
+            classes=None if classes is None else tuple(classes),
         )
         if not sha256.startswith(short) or metadata.num_rows != experience.rows:
             raise ValueError(f"its name or its rows are not those of {sha256[:8]}")

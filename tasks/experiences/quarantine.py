@@ -6,6 +6,8 @@
   original.<suffix>   the file as it came, where it was refused whole; a folder as a ZIP archive
   rows.csv            the refused rows as they stand in the file, where only rows were refused
   rows.zip            and the files of such rows, where they are images
+  aside-….parquet     those whose class is new and has too few rows, in canonical form: they join
+                      a later experience; see `gathering`
 A folder is there whole or not at all, and the same refusal twice is one folder.
 """
 
@@ -16,7 +18,7 @@ import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,7 @@ def quarantine(
     rows: int = 0,
     by: str | None = None,
     files: Iterable[tuple[str, bytes]] | None = (),
+    more: Callable[[Path], None] | None = None,
 ) -> Quarantined:
     """Put a copy of a refused file or folder, or its refused rows, into quarantine.
 
@@ -58,6 +61,7 @@ def quarantine(
         rows: Rows of a file that is refused whole, as far as they could be counted.
         by: Who brought it.
         files: Of the refused rows, by name. None: all that came is to be kept with them.
+        more: Writes more files into the folder before it appears in the quarantine.
 
     Returns:
         The record; that of the first time, if the same was refused for the same before.
@@ -79,6 +83,8 @@ def quarantine(
             if files:
                 keeping.keep_files(files, part / "rows.zip")
             _write_reasons(part / "reasons.csv", reasons if bad_rows is None else (), refused)
+            if more is not None:
+                more(part)
             return _settle(ws, part, path, sha256, reasons, bad_rows, rows, by)
     except (OSError, ValueError) as error:
         raise Fault(f"{path} cannot be put into quarantine: {error}") from error

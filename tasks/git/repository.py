@@ -124,6 +124,19 @@ def at(root: Path, revision: str, path: Path) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def first_version(root: Path, path: Path) -> str | None:
+    """What a text file was when it was first committed; None: it never was."""
+    if head(root) is None:
+        return None
+    commits = git(root, "log", "--diff-filter=A", "--format=%H", "--", str(path)).stdout.split()
+    return at(root, commits[-1], path) if commits else None
+
+
+def diff(root: Path, path: Path) -> str:
+    """How a file differs from what was last committed, as `git diff` shows it."""
+    return git(root, "diff", "--no-ext-diff", "--no-color", "HEAD", "--", str(path)).stdout
+
+
 def restore(root: Path, path: Path) -> None:
     """Make a file what it is at the present commit; remove it where it is not there.
 

@@ -54,6 +54,8 @@ class ClassTarget(Section):
     classes: Annotated[tuple[Any, ...], BeforeValidator(_labels)]
     new_classes: Literal["refuse", "allow"] = "refuse"
     """Whether a row may have a class that is not listed; the model gets an output for it."""
+    min_class_rows: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 1
+    """With so many rows a class that is not listed is let in; fewer are set aside until then."""
     max_classes: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 1_000
     """Of an experience with which the model would have more, nothing is learned."""
 
@@ -110,11 +112,26 @@ class Schema(Section):
         """Every column of an accepted table, in order: the target is the last."""
         return (*self.columns, self.target.name)
 
+    @property
+    def form(self) -> str:
+        """Of the names and kinds of what the model sees: rows of one form go into one model."""
+        kinds = [
+            (name, column.kind, *((column.height, column.width, column.channels)
+             if isinstance(column, ImageColumn) else ()))
+            for name, column in self.columns.items()
+            if not isinstance(column, IgnoredColumn)
+        ]  # fmt: skip
+        label = type(self.target.classes[0]) if isinstance(self.target, ClassTarget) else float
+        value = [kinds, self.target.name, label.__name__]
+        return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
     @cached_property
     def sha256(self) -> str:
         """Of the schema's meaning: comments and layout of the file do not change it."""
         value = self.model_dump(mode="json")
         value["columns"] = list(value["columns"].items())
+        if value["target"].get("min_class_rows") == 1:  # as before there was such a key
+            del value["target"]["min_class_rows"]
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     def feature_spec(self) -> FeatureSpec:

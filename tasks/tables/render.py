@@ -1,4 +1,4 @@
-"""Write a schema as TOML, with comments that say how to loosen each rule."""
+"""Write a schema as TOML, with comments that say how to change each rule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from perdure.tasks.tables.columns import (
     CategoryColumn,
+    Column,
     ImageColumn,
     NumberColumn,
     SequenceColumn,
@@ -17,9 +18,10 @@ from perdure.tasks.tables.parse import bare_key
 
 _HEAD = """\
 # What every file must look like before the model learns from it.
-# Perdure inferred this from the first file; it is yours to change, and git keeps it.
+# Perdure inferred the form from the first file: names, kinds, and what may be missing. There
+# are no limits but those that you write. It is yours to change, and git keeps it.
 # `perdure ingest FILE` reads it afresh each time. What it refuses goes to quarantine, with
-# the reason for each row.
+# the reason for each row. `perdure schema --diff FILE` shows what a file has that is not here.
 
 # What a row that breaks a rule does: "rows" sets that row aside and keeps the rest of the
 # file; "file" refuses the whole file for it.
@@ -28,16 +30,18 @@ on_bad_row = {on_bad_row}
 # Beyond this share of refused rows the whole file is refused (0.0: at the first; 1.0: never).
 max_bad_share = {max_bad_share}
 
-# What becomes of a file with columns that are not listed below: "refuse" the file, or
-# "ignore" those columns (they are not kept).
+# What becomes of columns that are not listed below: "ignore" leaves them out, and ingest names
+# them; "refuse" refuses their file. A file that lacks a column is always refused.
 extra_columns = {extra_columns}
 """
 
 _CLASSES = """\
 
-# What the model predicts. A row without it is always refused, and so is one whose class is
-# not listed, unless new_classes = "allow": then the model gets an output more for it, and
-# keeps what it knows. A class that is added at the end of the list is let in likewise.
+# What the model predicts. A row without it is always refused. With new_classes = "allow" a
+# class that is not listed is let in once it has min_class_rows rows, in one file or gathered
+# from several: the model gets an output more for it, and keeps what it knows. Fewer rows are set
+# aside in quarantine as possible typing errors, until there are enough. "refuse" refuses them.
+# A class that you add to the list is let in with any number of rows.
 [target]
 name = {name}
 task = "classification"
@@ -47,8 +51,8 @@ new_classes = {new_classes}
 
 _VALUES = """\
 
-# What the model predicts. A row without it is always refused. To loosen the range, move min
-# and max, or remove the line.
+# What the model predicts. A row without it is always refused. To refuse values outside a range
+# too, write min = NUMBER and max = NUMBER.
 [target]
 name = {name}
 task = "regression"
@@ -57,10 +61,11 @@ task = "regression"
 _COLUMNS = """\
 
 # The columns. `kind` is one of
-#   "number"    min and max are the least and greatest values let through: about six times the
-#               spread of the first file. To loosen, move them, or remove the line.
+#   "number"    a value that is no number is refused. To refuse numbers outside a range too,
+#               write min = NUMBER and max = NUMBER.
 #   "category"  unseen = "allow" lets words through that are not listed (the model treats them
-#               all alike, as unseen); "refuse" refuses their rows.
+#               all alike, as unseen, and ingest says how many rows have some); "refuse" refuses
+#               their rows, as it must be for truth values.
 #   "ignore"    kept in the data, but neither checked nor seen by the model.
 # nullable = true lets missing values through.
 # To learn from one column of text, or of numbers in order such as "1.5 2 3", make that one
@@ -93,7 +98,7 @@ _WHOLE = {
 # such as "1.5 2 3", "1.5;2;3" or "[1.5, 2, 3]". "ignore" keeps a column in the data.
 # length     the model sees the last so many numbers; to change it, give the model another name
 #            in perdure.toml.
-# min, max   the least and greatest number let through. To loosen, move them, or remove the line.
+# min, max   the least and greatest number let through; without them there is no limit.
 # nullable = true lets empty sequences through.
 """,
 }
@@ -113,28 +118,34 @@ def render(schema: Schema) -> str:
         parts.append(
             _CLASSES.format(
                 name=_text(target.name),
-                classes=_list(target.classes),
+                classes=toml_list(target.classes),
                 new_classes=_text(target.new_classes),
             )
         )
+        if target.new_classes == "allow" or target.min_class_rows > 1:
+            parts.append(f"min_class_rows = {target.min_class_rows}\n")
         if target.max_classes != ClassTarget.model_fields["max_classes"].default:
             parts.append(f"max_classes = {target.max_classes}\n")
     else:
         parts.append(_VALUES.format(name=_text(target.name)) + "".join(_limits(target)))
     parts.append(_COLUMNS if schema.kind == "table" else _WHOLE[schema.kind])
-    for name, column in schema.columns.items():
-        lines = [f"\n[columns.{_quoted_key(name)}]\n", f"kind = {_text(column.kind)}\n"]
-        if isinstance(column, (NumberColumn, CategoryColumn, TextColumn, SequenceColumn)):
-            lines.append(f"nullable = {str(column.nullable).lower()}\n")
-        if isinstance(column, (NumberColumn, SequenceColumn)):
-            lines += _limits(column)
-        if isinstance(column, (ImageColumn, TextColumn, SequenceColumn)):
-            lines += _settings(column)
-        if isinstance(column, CategoryColumn):
-            lines.append(f"unseen = {_text(column.unseen)}\n")
-            lines.append(f"categories = {_list(column.categories)}\n")
-        parts.append("".join(lines))
+    parts += [f"\n{toml_section(name, column)}" for name, column in schema.columns.items()]
     return "".join(parts)
+
+
+def toml_section(name: str, column: Column) -> str:
+    """The lines of one column, `[columns.NAME]` first."""
+    lines = [f"[columns.{_quoted_key(name)}]\n", f"kind = {_text(column.kind)}\n"]
+    if isinstance(column, (NumberColumn, CategoryColumn, TextColumn, SequenceColumn)):
+        lines.append(f"nullable = {str(column.nullable).lower()}\n")
+    if isinstance(column, (NumberColumn, SequenceColumn)):
+        lines += _limits(column)
+    if isinstance(column, (ImageColumn, TextColumn, SequenceColumn)):
+        lines += _settings(column)
+    if isinstance(column, CategoryColumn):
+        lines.append(f"unseen = {_text(column.unseen)}\n")
+        lines.append(f"categories = {toml_list(column.categories)}\n")
+    return "".join(lines)
 
 
 def _settings(column: ImageColumn | TextColumn | SequenceColumn) -> Iterable[str]:
@@ -157,8 +168,14 @@ def _quoted_key(name: str) -> str:
     return name if bare_key(name) == name else _text(name)
 
 
-def _list(values: Sequence[Label]) -> str:
-    items = [_text(v) if isinstance(v, str) else str(v).lower() for v in values]
+def toml_item(value: Label) -> str:
+    """A class or a word, written as TOML."""
+    return _text(value) if isinstance(value, str) else str(value).lower()
+
+
+def toml_list(values: Sequence[Label], more: Sequence[str] = ()) -> str:
+    """A list of classes or words, written as TOML; `more` are written already."""
+    items = [*map(toml_item, values), *more]
     line = f"[{', '.join(items)}]"
     if len(line) <= 80:
         return line

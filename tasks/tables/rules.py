@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from perdure.tasks.tables.columns import (
     SequenceColumn,
     TextColumn,
 )
-from perdure.tasks.tables.model import ClassTarget, ValueTarget
+from perdure.tasks.tables.model import ClassTarget, Label, ValueTarget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,48 @@ def labels_typed(column: pd.Series[Any], kind: ClassTarget) -> pd.Series[Any]:
     """Labels without missing ones, in the type of the classes."""
     of = type(kind.classes[0])
     return column if of is str else column.astype(np.bool_ if of is bool else np.int64)
+
+
+def known_classes(kind: ClassTarget, labels: Collection[Label]) -> tuple[Label, ...]:
+    """The listed classes, then the others that are known."""
+    return tuple(dict.fromkeys((*kind.classes, *labels)))
+
+
+def few_rows(
+    labels: pd.Series[Any],
+    texts: values.Objects,
+    name: str,
+    kind: ClassTarget,
+    known: Sequence[Label],
+) -> Iterator[Finding]:
+    """A finding for each row of a new class that has too few rows.
+
+    The reason depends on the file alone, not on what was gathered before: the same file gives the
+    same reasons.
+    """
+    counts = labels.value_counts()
+    near = {label: resembling(label, known) for label in counts.index}
+    for row, text, label in zip(labels.index, texts, labels.tolist(), strict=True):
+        rows = "1 row" if counts[label] == 1 else f"{counts[label]} rows"
+        what = f"is a new class with {rows} in this file; the least is {kind.min_class_rows}"
+        if near[label] is not None:
+            what += f" (a typing error for {near[label]!r}?)"
+        yield Finding(
+            int(row), name, text, f"{name} = {_shown(text, kind)} {what}", f"{label!r} {what}"
+        )
+
+
+def resembling(label: Label, known: Sequence[Label]) -> Label | None:
+    """The known class that a new one may be a typing error for; None: there is none.
+
+    Of text alone: the closest by `difflib`'s ratio of matching characters, at least 0.6, with
+    differences in case and in outer spaces not counted. Numbers resemble none.
+    """
+    if not isinstance(label, str):
+        return None
+    plain = {str(one).strip().casefold(): one for one in known}
+    near = difflib.get_close_matches(label.strip().casefold(), plain, n=1)
+    return plain[near[0]] if near else None
 
 
 def wrong_types(

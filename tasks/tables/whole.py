@@ -10,7 +10,6 @@ from perdure.errors import UsageError
 from perdure.strategies.features import items
 from perdure.tasks.tables import values
 from perdure.tasks.tables.columns import SequenceColumn, TextColumn
-from perdure.tasks.tables.limits import limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,12 +84,9 @@ def sequence(column: pd.Series[Any], asked: bool = False) -> SequenceColumn | No
     counts = np.array([len(value) for value in present])
     if np.median(counts) < 2 and not asked:
         return None
-    low, high = limits(np.concatenate(present))
     return SequenceColumn(
         nullable=bool(len(present) + wrong.sum() < len(column)),
         length=_length(counts, MOST_NUMBERS),
-        min=low,
-        max=high,
     )
 
 

@@ -18,6 +18,7 @@ from tests.cli.conftest import Cli
 COMMANDS = [
     "init",
     "ingest",
+    "schema",
     "retrain",
     "promote",
     "rollback",

@@ -37,7 +37,7 @@ def labels(root: Path, version: int) -> tuple[object, ...]:
     return packaging.labels_in(registry.download(registry.version(version)))
 
 
-ALLOW = ('new_classes = "refuse"', 'new_classes = "allow"')
+REFUSE = ('\nnew_classes = "allow"', '\nnew_classes = "refuse"')
 
 
 @pytest.fixture
@@ -50,7 +50,6 @@ def workspace(tmp_path: Path) -> Path:
 def grown(workspace: Path) -> Path:
     """Learned two experiences, the second with a new class."""
     retrain.fn(str(workspace))
-    schema(workspace, *ALLOW)
     kit.ingest(workspace, with_third(2))
     retrain.fn(str(workspace))
     return workspace
@@ -81,7 +80,6 @@ def test_rolled_back_it_knows_the_old_classes_alone_and_grows_again(
     assert labels(grown, now.version) == ("no", "yes", "maybe")
     straight = kit.make(tmp_path / "straight")
     retrain.fn(str(straight))
-    schema(straight, *ALLOW)
     kit.ingest(straight, with_third(2), with_third(3))
     retrain.fn(str(straight))
     assert kit.learners(straight)[1] == kit.learners(grown)[1]
@@ -90,6 +88,7 @@ def test_rolled_back_it_knows_the_old_classes_alone_and_grows_again(
 def test_a_new_class_is_refused_where_the_schema_does_not_allow_it(workspace: Path) -> None:
     from perdure.flows.ingest import ingest
 
+    schema(workspace, *REFUSE)
     kit.arrive(workspace, "third.csv", with_third(2))
     (one,) = ingest.fn(str(workspace)).files
     assert one.refused_rows == 12
@@ -98,6 +97,7 @@ def test_a_new_class_is_refused_where_the_schema_does_not_allow_it(workspace: Pa
 
 def test_a_class_added_to_the_list_is_allowed(workspace: Path) -> None:
     retrain.fn(str(workspace))
+    schema(workspace, *REFUSE)
     schema(workspace, 'classes = ["no", "yes"]', 'classes = ["maybe", "no", "yes"]')
     kit.ingest(workspace, with_third(2))
     retrain.fn(str(workspace))
@@ -106,7 +106,7 @@ def test_a_class_added_to_the_list_is_allowed(workspace: Path) -> None:
 
 def test_too_many_classes_are_held_with_the_reason(workspace: Path) -> None:
     retrain.fn(str(workspace))
-    schema(workspace, ALLOW[0], f"{ALLOW[1]}\nmax_classes = 2")
+    schema(workspace, REFUSE[0], f"{REFUSE[0]}\nmax_classes = 2")
     (name,) = kit.ingest(workspace, with_third(2))
     (learned,) = retrain.fn(str(workspace)).learned
     assert learned.verdict == "refused"

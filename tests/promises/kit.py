@@ -66,6 +66,13 @@ def partly(number: int) -> str:
     return "\n".join([head, f"much{first}", *rows]) + "\n"
 
 
+def few(number: int, rows: int = 6) -> str:
+    """The same with a few rows of a class that the first experience does not have."""
+    head, *lines = table(number).splitlines()
+    third = [f"{line.rpartition(',')[0]},maybe" for line in lines[:rows]]
+    return "\n".join([head, *third, *lines[rows:]]) + "\n"
+
+
 def configure(
     root: Path,
     *,
@@ -97,6 +104,23 @@ def arrive(root: Path, name: str, text: str) -> Path:
     path = root / "inbox" / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def rows_of(root: Path, label: str) -> list[tuple[str, float]]:
+    """The rows of a class in all experiences: each's experience, and its value of `b`."""
+    from perdure import config
+    from perdure.tasks import experiences
+    from perdure.tasks.tables import content
+
+    ws = config.read(root)
+    return [
+        (one.id, float(value))
+        for one in experiences.list_experiences(ws)
+        for value, kind in experiences.read_experience(ws, one.id, content.content_sha256)[
+            ["b", "kind"]
+        ].itertuples(index=False)
+        if kind == label
+    ]
 
 
 def ingest(root: Path, *texts: str) -> list[str]:

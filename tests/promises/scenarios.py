@@ -40,6 +40,11 @@ def _files_arrived(root: Path) -> None:
     kit.arrive(root, "one.csv", kit.table(2))
     kit.arrive(root, "three.csv", kit.partly(3))
     kit.arrive(root, "two.csv", BAD)
+    # A class that reaches its number in the second of these files, and again in one that is
+    # the first once more.
+    kit.arrive(root, "we-1.csv", kit.few(6))
+    kit.arrive(root, "we-2.csv", kit.few(7))
+    kit.arrive(root, "we-3.csv", kit.few(6))
 
 
 def _pending(root: Path) -> None:

@@ -132,6 +132,7 @@ def test_extra_columns_may_be_ignored() -> None:
     assert "more" not in checked.accepted
     assert check(rows({}).drop(columns="t").assign(more="1"), loose).whole == (
         "missing column 't'",
+        "columns that the schema does not list: 'more'",
     )
 
 
@@ -203,18 +204,98 @@ def test_numbers_are_read_to_the_last_bit() -> None:
     assert accepted["x"].tolist() == accepted["y"].tolist() == [float(t) for t in texts]
 
 
-def test_an_absurd_value_among_ordinary_ones_is_refused_by_its_row() -> None:
+def test_a_number_far_outside_the_first_file_is_accepted_unless_a_person_wrote_a_limit() -> None:
     rng = np.random.default_rng(1)
-    pressure = rng.normal(1016.0, 7.0, 4000)
-    first = pd.DataFrame({"pressure": pressure, "y": [0, 1] * 2000})
-    first.index = pd.RangeIndex(1, 4001, name="row")
-    first.loc[3595, "pressure"] = 5503.8
+    first = pd.DataFrame({"pressure": rng.normal(1016.0, 7.0, 400), "y": [0, 1] * 200})
+    first.index = pd.RangeIndex(1, 401, name="row")
     schema: Schema = infer(first, "y")
-    checked = check(first, schema)
-    assert found(checked)[0][:2] == (3595, "pressure")
-    assert checked.refused_rows == 1
-    drifted = first.assign(pressure=rng.normal(1046.0, 14.0, 4000))
-    assert check(drifted, schema).refused_rows == 0
+    later = first.copy()
+    later.loc[35, "pressure"] = 5503.8
+    assert check(later, schema).refused_rows == 0
+    text = render(schema).replace(
+        '[columns.pressure]\nkind = "number"\n', '[columns.pressure]\nkind = "number"\nmax = 2000\n'
+    )
+    limited = check(later, parse(text))
+    assert found(limited) == [
+        (35, "pressure", "5503.8", "pressure = 5503.8 is above the maximum 2000")
+    ]
+
+
+NEW = SCHEMA.model_copy(
+    update={
+        "target": SCHEMA.target.model_copy(
+            update={"classes": ("no", "yes"), "new_classes": "allow", "min_class_rows": 3}
+        )
+    }
+)
+"""With text classes, of which a new one needs three rows."""
+
+
+def classes(*labels: str) -> pd.DataFrame:
+    return rows(*({"y": label, "n": str(i)} for i, label in enumerate(labels)))
+
+
+def test_a_new_class_with_enough_rows_is_let_in_and_named() -> None:
+    checked = check(classes("no", "fog", "yes", "fog", "fog"), NEW)
+    assert checked.refused_rows == 0
+    assert checked.new == ("fog",)
+    assert checked.notes == (
+        "column 'v': none of its words is in the schema's list ('new'); the model sees them all "
+        "alike, as unseen, and learns nothing from the column",
+        "new class 'fog': 3 rows, let in",
+    )
+
+
+def test_a_new_class_with_too_few_rows_is_set_aside_beside_what_it_resembles() -> None:
+    checked = check(classes("no", "yes", "Yess", "yes", "mist", "Yess"), NEW)
+    assert [(row, reason) for row, _, _, reason in found(checked)] == [
+        (3, "y = 'Yess' is a new class with 2 rows in this file; the least is 3 "
+            "(a typing error for 'yes'?)"),
+        (5, "y = 'mist' is a new class with 1 row in this file; the least is 3"),
+        (6, "y = 'Yess' is a new class with 2 rows in this file; the least is 3 "
+            "(a typing error for 'yes'?)"),
+    ]  # fmt: skip
+    assert checked.accepted["y"].tolist() == ["no", "yes", "yes"]
+    assert checked.aside["y"].tolist() == ["Yess", "mist", "Yess"]
+    assert checked.offered["n"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert "2 rows gathered so far; it comes in at target.min_class_rows = 3" in checked.notes[1]
+
+
+def test_rows_of_earlier_files_count_and_known_classes_need_none() -> None:
+    frame = classes("no", "yes", "fog", "mist", "rain")
+    checked = check(frame, NEW, known={"mist"}, gathered={"fog": 2, "rain": 1})
+    assert checked.new == ("fog", "mist")
+    assert checked.aside["y"].tolist() == ["rain"]
+    assert "new class 'fog': 1 row, with 2 rows set aside from earlier files, let in" in (
+        checked.notes
+    )
+    # The reason depends on the file alone, so that the same file is set aside once.
+    assert checked.summary == check(frame.drop(index=[3, 4]), NEW).summary
+
+
+def test_a_row_that_breaks_another_rule_does_not_count_for_its_class() -> None:
+    frame = classes("no", "fog", "fog", "fog", "yes", "yes")
+    frame.loc[2, "t"] = "abc"
+    checked = check(frame, NEW)
+    assert len(checked.aside) == 2
+    assert checked.refused_rows == 3
+
+
+def test_words_that_the_schema_does_not_list_are_counted() -> None:
+    frame = rows({}, {"v": "a"}, {"v": "b"}, {"v": ""})
+    assert check(frame, SCHEMA).notes == (
+        "column 'v': 2 of 4 rows have words that the schema does not list ('new', 'b'); the model "
+        "sees them all alike, as unseen",
+    )
+    assert check(rows({"v": "a"}, {"v": ""}), SCHEMA).notes == ()
+
+
+def test_a_column_that_is_left_out_is_named() -> None:
+    loose = SCHEMA.model_copy(update={"extra_columns": "ignore"})
+    checked = check(rows({"v": "a"}).assign(more="1"), loose)
+    assert checked.notes == (
+        "left out: column 'more', which the schema does not list (perdure schema --diff FILE)",
+    )
 
 
 cells = st.one_of(

@@ -116,6 +116,40 @@ def ingest(
     raise typer.Exit(3 if refused else 0)
 
 
+@app.command(epilog=example("perdure schema --diff new.csv"))
+def schema(
+    diff: Annotated[
+        Path | None,
+        typer.Option("--diff", metavar="FILE", help="Show what FILE has that is not listed."),
+    ] = None,
+    accept: Annotated[
+        Path | None,
+        typer.Option("--accept", metavar="FILE", help="Take what is new in FILE into the schema."),
+    ] = None,
+    lift: Annotated[
+        bool,
+        typer.Option("--lift", help="Remove the limits that an older version inferred."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Show the schema, compare a file with it, or take what is new in a file into it."""
+    from perdure.flows import schema as flows
+
+    asked = [diff is not None, accept is not None, lift]
+    if sum(asked) > 1:
+        raise UsageError("--diff, --accept and --lift are three things to do; choose one")
+    if diff is not None:
+        result, show = flows.diff(root(workspace), str(diff)), render.schema_differences
+    elif accept is not None:
+        result, show = flows.accept(root(workspace), str(accept)), render.schema_changed
+    elif lift:
+        result, show = flows.lift(root(workspace)), render.schema_changed
+    else:
+        result, show = flows.show(root(workspace)), render.schema
+    console.emit_json(result) if json else show(result)
+
+
 @app.command(epilog=example("perdure retrain"))
 def retrain(
     profile: Annotated[
@@ -136,7 +170,10 @@ def retrain(
 
 @app.command(epilog=example("perdure promote 12"))
 def promote(
-    version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    version: Annotated[
+        int | None,
+        typer.Argument(help="By default the challenger, which waits for approval.", min=1),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Although a gate refused it; needs --reason.")
     ] = False,
@@ -144,7 +181,7 @@ def promote(
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
-    """Make VERSION the champion."""
+    """Make VERSION the champion, or approve the challenger."""
     from perdure.flows import promote as flows
 
     result = flows.run(root(workspace), version, force, reason)
@@ -177,6 +214,29 @@ def rollback(
 
     result = flows.run(root(workspace), to, reason, keep_data)
     console.emit_json(result) if json else render.rolled_back(result)
+
+
+@app.command(epilog=example('perdure pin 12 --reason "audited in March"'))
+def pin(
+    version: Annotated[int, typer.Argument(help="The version.", min=1)],
+    reason: Why = None,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Make VERSION the anchor, which the champion must not fall behind."""
+    from perdure.flows import pin as flows
+
+    result = flows.pin(root(workspace), version, reason)
+    console.emit_json(result) if json else render.pinned(result)
+
+
+@app.command(epilog=example("perdure unpin"))
+def unpin(workspace: Where = None, json: AsJson = False) -> None:
+    """Let the anchor move by itself again."""
+    from perdure.flows import pin as flows
+
+    result = flows.unpin(root(workspace))
+    console.emit_json(result) if json else render.pinned(result)
 
 
 @app.command(epilog=example("perdure release 000013-1a2b3c4d"))
@@ -281,7 +341,7 @@ def demo(
 
 @app.command(epilog=example("perdure doctor"))
 def doctor(workspace: Where = None, json: AsJson = False) -> None:
-    """Check git, DVC, their remotes, MLflow, Prefect, the device and the versions."""
+    """Check the schema, git, DVC, their remotes, MLflow, Prefect, the device and the versions."""
     from perdure.flows import examine
 
     result = examine.examine(root(workspace))

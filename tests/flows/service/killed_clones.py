@@ -26,12 +26,17 @@ HIDDEN = "refs/heads/theirs"
 def prepare(folder: Path) -> None:
     """`a` has published one file of its own and one that `b` has too, where nobody looks yet."""
     both = clones.Clones(folder)
+    kit.arrive(both.root("a"), "few-1.csv", kit.few(7))
+    both.ingest("a")
     before = both.head("a")
+    kit.arrive(both.root("a"), "few-2.csv", kit.few(8))
     both.ingest("a", 2, 3)
     kit.git(both.bare, "update-ref", HIDDEN, both.head("a"))
     kit.git(both.bare, "update-ref", "refs/heads/main", before)
     both.ingest("b")  # an empty inbox: it fetches the data
     both.arrive("b", 3, 4, 5)
+    # In both clones it is the file with which the class of few-1.csv has enough rows.
+    kit.arrive(both.root("b"), "few-3.csv", kit.few(9))
     kit.arrive(both.root("b"), "bad.csv", kit.partly(6))
 
 
@@ -63,7 +68,9 @@ def picture(folder: Path) -> dict[str, Any]:
     return {
         "sources": sorted(both.sources("b")),
         "numbers": clones.numbers(history[-1]),
-        "theirs first": both.sources("b")[:3],
+        "theirs first": both.sources("b")[:5],
+        "rows of the new class": len(kit.rows_of(both.root("b"), "maybe")),
+        "each once": len({value for _, value in kit.rows_of(both.root("b"), "maybe")}),
         "grows": clones.only_grows(history),
         "same": sorted(history[-1]) == sorted(n for n in clones.files_of(ws) if "experi" in n),
         "quarantined": len(list(ws.quarantine.iterdir())),

@@ -156,12 +156,24 @@ def test_killed_anywhere_and_done_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads((tmp_path / "told.json").read_bytes())
     assert told["done"] == {
-        "sources": ["2.csv", "3.csv", "4.csv", "5.csv", "a-first.csv", "bad.csv"],
-        "numbers": [1, 2, 3, 4, 5, 6],
-        "theirs first": ["a-first.csv", "2.csv", "3.csv"],
+        "sources": [
+            "2.csv",
+            "3.csv",
+            "4.csv",
+            "5.csv",
+            "a-first.csv",
+            "bad.csv",
+            "few-1.csv",
+            "few-2.csv",
+            "few-3.csv",
+        ],
+        "numbers": [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "theirs first": ["a-first.csv", "few-1.csv", "2.csv", "3.csv", "few-2.csv"],
+        "rows of the new class": 18,
+        "each once": 18,
         "grows": True,
         "same": True,
-        "quarantined": 1,
+        "quarantined": 2,
         "left": [],
         "inbox": [".gitkeep"],
         "published": True,

@@ -6,12 +6,14 @@ from perdure.cli.render.results import (
     file_line,
     ingested,
     initialised,
+    pinned,
     promoted,
     quarantined,
     released,
     retrained,
     rolled_back,
 )
+from perdure.cli.render.schema import schema, schema_changed, schema_differences
 from perdure.cli.render.service import deployed, ended, log_line, logs, running
 from perdure.cli.render.state import history, shown, status
 from perdure.cli.render.words import number, table, verdict_word
@@ -28,12 +30,16 @@ __all__ = [
     "log_line",
     "logs",
     "number",
+    "pinned",
     "promoted",
     "quarantined",
     "released",
     "retrained",
     "rolled_back",
     "running",
+    "schema",
+    "schema_changed",
+    "schema_differences",
     "shown",
     "status",
     "table",

@@ -12,6 +12,7 @@ from perdure.cli.render.words import (
     BAD,
     GOOD,
     MARKS,
+    NOTED,
     counted,
     main_metric,
     number,
@@ -25,6 +26,7 @@ from perdure.records import (
     Ingest,
     Ingested,
     Initialised,
+    Pinned,
     Promoted,
     Retrained,
     RolledBack,
@@ -65,7 +67,11 @@ def file_line(one: Ingested, indent: str = "") -> None:
     else:
         out.print(f"{indent}{BAD} {name}: refused, and put into quarantine whole")
     if one.refused_rows and one.outcome != "quarantined":
-        out.print(f"{indent}  {counted(one.refused_rows, 'row')} refused, and put into quarantine")
+        share = f"{one.refused_share:.0%}" if one.refused_share >= 0.01 else "less than 1%"
+        refused = f"{counted(one.refused_rows, 'row')} ({share} of the file)"
+        out.print(f"{indent}  {refused} refused, and put into quarantine")
+    for note in one.notes:
+        out.print(f"{indent}  {escape(note)}")
     for reason in one.reasons[:FEW]:
         out.print(f"{indent}  {escape(reason)}")
     if len(one.reasons) > FEW:
@@ -91,8 +97,9 @@ def retrained(result: Retrained) -> None:
             )
         out.print(shown)
         for one in result.learned:
+            mark = NOTED if one.verdict == "postponed" else BAD
             for reason in one.reasons:
-                out.print(f"{BAD} {one.experience}: {escape(reason)}")
+                out.print(f"{mark} {one.experience}: {escape(reason)}")
     out.print(f"Champion: {_version(result.champion)}. Challenger: {_version(result.challenger)}.")
     if result.challenger != result.champion:
         out.print(f"Next: [bold]perdure promote {result.challenger}[/]")
@@ -110,6 +117,18 @@ def promoted(result: Promoted) -> None:
     how = " against the gates" if result.forced else ""
     out.print(f"{GOOD} Version [bold]{result.version}[/] is the champion{how}.")
     out.print(f"  It replaced {_version(result.replaced)}; take it back: [bold]perdure rollback[/]")
+
+
+def pinned(result: Pinned) -> None:
+    """The anchor, pinned or unpinned."""
+    if not result.pinned:
+        out.print(f"{GOOD} Version {result.version} is pinned no longer.")
+        out.print("  The next promotion sets an anchor again.")
+    elif not result.changed:
+        out.print(f"Version {result.version} is pinned already.")
+    else:
+        out.print(f"{GOOD} Version [bold]{result.version}[/] is the anchor until perdure unpin.")
+        out.print("  The champion is measured beside it on every arriving experience.")
 
 
 def rolled_back(result: RolledBack, indent: str = "") -> None:
@@ -161,8 +180,8 @@ def evaluated(result: Evaluated, gates: bool) -> None:
 def examined(checks: Sequence[Check]) -> None:
     """The doctor's findings, one line each."""
     for check in checks:
-        mend = f"  → [bold]{escape(check.mend)}[/]" if check.mend and not check.ok else ""
-        mark = GOOD if check.ok else BAD
+        mend = f"  → [bold]{escape(check.mend)}[/]" if check.mend else ""
+        mark = BAD if not check.ok else NOTED if check.mend else GOOD
         out.print(f"{mark} {check.name:<10} {escape(check.detail)}{mend}")
 
 

@@ -12,12 +12,13 @@ import pytest
 
 from perdure import errors, records, running
 from perdure.cli.demo.closing import Demonstration, Line
-from perdure.records import safekeeping
+from perdure.records import safekeeping, schema
 from tests.docs import pages, shapes
 
 COMMANDS = (
     "init",
     "ingest",
+    "schema",
     "retrain",
     "promote",
     "rollback",
@@ -44,6 +45,9 @@ RECORDS: dict[str, type] = {
     "init": records.Initialised,
     "file": records.Ingested,
     "ingest": records.Ingest,
+    "schema": schema.SchemaReport,
+    "column": schema.SchemaColumn,
+    "difference": schema.Difference,
     "data": records.DataRevision,
     "retrain": records.Retrained,
     "learned": records.Learned,

@@ -48,6 +48,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
         (root / "inbox" / f"{number}.csv").write_text(_table(number))
     (root / "inbox" / "4-broken.csv").write_text(_table(4, broken=True))
     found["ingest"] = to_json(ingest.fn(str(root)))
+    found["schema"] = _json(root, "schema", "--diff", str(_other(folder)))
     second, third = (file["experience"] for file in found["ingest"]["files"][:2])
     _json(root, "quarantine", third, "--reason", "sensor was off")
     found["retrain"] = to_json(retrain.fn(str(root)))
@@ -69,6 +70,14 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     found["restore"] = json.loads(result.stdout)
     assert second in found["show"]["cursor"]
     return found
+
+
+def _other(folder: Path) -> Path:
+    """A file with another column and another class."""
+    head, first, *rows = _table(5).splitlines()
+    lines = [f"{head},more", f"{first}x,1", *(f"{row},1" for row in rows)]
+    (folder / "other.csv").write_text("\n".join(lines) + "\n")
+    return folder / "other.csv"
 
 
 def _configure(root: Path) -> None:
@@ -99,6 +108,7 @@ def _json(root: Path, *arguments: str) -> Json:
 NAMES = (
     "init",
     "ingest",
+    "schema",
     "retrain",
     "promote",
     "rollback",
@@ -134,6 +144,7 @@ def test_the_outputs_have_something_in_every_list(outputs: dict[str, Json]) -> N
     assert outputs["evaluate"]["verdict"]["reasons"]
     assert outputs["show"]["metrics"]["champion"]
     assert outputs["doctor"]["checks"]
+    assert len(outputs["schema"]["differences"]) == 2
     actions = {event["action"] for event in outputs["history"]}
     assert actions == {"promoted", "rolled back", "held", "released", "quarantined"}
 

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import (
     batches,
+    decisions,
     equal,
     files,
     growth,
@@ -34,7 +35,8 @@ from benchmarks import (
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
-PARTS = ("equal", "speed", "growth", "files", "unattended", "largest", "quality", "survey")
+PARTS = ("equal", "speed", "growth", "files", "unattended", "largest", "quality", "survey",
+         "decisions")  # fmt: skip
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
@@ -44,6 +46,7 @@ TITLES = {
     "largest": "The largest batch that fits",
     "quality": "Accuracy, each experience learned in a fresh process",
     "survey": "Every strategy with its default settings",
+    "decisions": "Decisions by evidence, and whole streams under rules beside each other",
 }
 
 
@@ -92,6 +95,8 @@ class Bench:
                 yield from speed.measure(self.only, self.device, self.clock, begins)
             elif part == "growth":
                 yield from growth.measure(self.only, self.clock, begins)
+            elif part == "decisions":
+                yield from decisions.measure(self.only, begins)
             elif part == "files":
                 yield from files.measure(self.only, self.clock, begins)
             elif part == "equal":

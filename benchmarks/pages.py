@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"quality": "published", "speed": "stock Avalanche", "growth": "stock Avalanche",
           "files": "stock Avalanche"}  # fmt: skip
 KEYS = (
-    "equal", "speed", "growth", "files", "unattended", "quality", "survey", "speed cuda",
-    "largest cuda",
+    "equal", "speed", "growth", "files", "unattended", "quality", "survey", "decisions",
+    "speed cuda", "largest cuda",
 )  # fmt: skip
 """What results are kept under: a part, and where it is not the CPU, the device."""
 UNITS = ("ms", "s", "%", "GB")
@@ -33,7 +33,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _digits(row: Row) -> int:
-    return {"quality": 4, "largest": 0, "files": 0}.get(row.part, 2)
+    return {"quality": 4, "decisions": 3, "largest": 0, "files": 0}.get(row.part, 2)
 
 
 def _target(row: Row) -> str:

@@ -24,9 +24,9 @@ SHAPE = 0.25
 """Other units: divided by the factor, a KS distance of at most this from what was seen."""
 OPPOSITE = 0.5
 """The same where every value has the sign that no value had."""
-APART, APART_OF_FEW, ALIKE = 0.4, 0.9, 0.12
-"""Swapped: each at least so far from itself, with few past experiences farther, and at most so
-far from the other (KS)."""
+APART, APART_OF_FEW, ALIKE = 0.4, 0.9, 0.35
+"""Swapped: each at least so far from itself (KS), with few past experiences farther; and at most
+this part of it from the other."""
 SWAPPABLE = 12
 """Pairs are looked for among so many columns, those that moved most."""
 FEW = 20
@@ -148,7 +148,7 @@ def swapped(
             one, other = columns[i], columns[j]
             there = _ks(_present(one.now), _present(other.before))
             back = _ks(_present(other.now), _present(one.before))
-            if max(there, back) <= min(ALIKE, distances[i] / 4, distances[j] / 4):
+            if max(there, back) <= ALIKE * min(distances[i], distances[j]):
                 yield i, j, f"the values of `{one.name}` and `{other.name}` look swapped"
 
 

@@ -188,10 +188,9 @@ def _compared(
     count: int,
 ) -> NDArray[np.bool_]:
     import numpy as np
-    import pandas as pd
 
     ours = np.broadcast_to(np.asarray(_worked(left, columns, names)), (count,))
-    there = ~np.asarray(pd.isna(ours))
+    there = _there(ours)
     if isinstance(kind, (ast.In, ast.NotIn)):
         items = getattr(right, "elts", ())  # `parse` lets in lists alone
         wanted = [_worked(item, columns, names) for item in items]
@@ -200,13 +199,24 @@ def _compared(
             inside |= _elementwise(operator.eq, ours, np.broadcast_to(value, (count,)), there)
         return there & (inside if isinstance(kind, ast.In) else ~inside)
     theirs = np.broadcast_to(np.asarray(_worked(right, columns, names)), (count,))
-    there &= ~np.asarray(pd.isna(theirs))
+    there &= _there(theirs)
     try:
         return _elementwise(_COMPARISONS[type(kind)], ours, theirs, there)
     except TypeError:
         raise ValueError(
             f"{_said(left)} and {_said(right)} cannot be compared: one is a text, one a number"
         ) from None
+
+
+def _there(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where there is a value: not None, and equal to itself, as NaN and NaT are not."""
+    import numpy as np
+
+    if values.dtype.kind in "biuSU":
+        return np.ones(len(values), dtype=bool)
+    if values.dtype.kind == "f":
+        return np.asarray(~np.isnan(values))
+    return np.array([not _gone(value) for value in values.tolist()], dtype=bool)
 
 
 def _elementwise(

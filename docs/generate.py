@@ -14,10 +14,11 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Container, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a script: for benchmarks
@@ -27,12 +28,21 @@ from perdure import config
 from perdure.cli.app import app
 from perdure.config import training
 from perdure.errors import EXIT_CODES
+from perdure.records import Evaluation, Evidence, Matrix, Measured
 from perdure.strategies import catalogue
 from perdure.strategies.declaration import Strategy
+from perdure.tasks import evidence, gates
+from perdure.tasks.evaluation import comparing
+from perdure.tasks.evaluation.scores import Groups
 from perdure.tasks.tables import columns, model
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(<!-- generated: ([a-z_+ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+DISAGREE = 0.15
+"""Share of the rows on which two models differ, in the tables about rows and differences."""
+STREAMS, STEP, MOST = 101, 50, 100_000
+"""Simulated streams, rows between two decisions, and rows of a stream at most."""
 
 Json = Mapping[str, Any]
 
@@ -54,7 +64,7 @@ def help_of(name: str, _before: str = "") -> str:
     needed = [_shown(p) for p in command.params if p.required]
     optional = any(not p.required and p.param_type_name == "option" for p in command.params)
     free = [
-        f"[{p.metavar}]"
+        f"[{_shown(p)}]"
         for p in command.params
         if not p.required and p.param_type_name == "argument"
     ]
@@ -180,6 +190,70 @@ def _measured(key: str, _before: str) -> str:
     return measured.table(key)
 
 
+@cache
+def shown_losses() -> str:
+    """The smallest loss that a gate shows in four of five cases, by rows and margin."""
+    margins = (0.0, 0.01, 0.02, 0.05, 0.1)
+    lines = [f"| rows | {' | '.join(f'margin {m:g}' for m in margins)} |", "|" + "---|" * 6]
+    for rows in (73, 200, 1000, 10_000):
+        found = [f"{_shown_loss(rows, margin):.3f}" for margin in margins]
+        lines.append(f"| {rows:,} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _shown_loss(rows: int, margin: float) -> float:
+    truth, apart = np.zeros(rows, dtype=np.int64), round(rows * DISAGREE / 2)
+    champion = np.tile([1.0, 0.0], (rows, 1))
+    candidate = champion.copy()
+    champion[:apart] = candidate[apart : 2 * apart] = [0.0, 1.0]
+    compared = comparing.paired(
+        "accuracy", truth, candidate, champion, Groups.one(np.ones(rows, dtype=np.float64))
+    )
+    nothing = Measured({}, None, None, {"accuracy": 1.0})
+    numbers = Evaluation(
+        metric="accuracy",
+        candidate=nothing,
+        champion=nothing,
+        baseline={"accuracy": 0.5},
+        prequential=None,
+        matrix=Matrix("accuracy", (), ()),
+        forgetting=None,
+        backward_transfer=None,
+        rows=rows,
+        comparisons={"past": compared},
+    )
+    (reason,) = gates.judge(numbers, config.GatesConfig(past_margin=margin)).reasons
+    assert reason.detectable is not None
+    return reason.detectable
+
+
+@cache
+def decided_rows() -> str:
+    """Rows until the tournament shows a difference, by its size and the margin."""
+    lines = ["| true difference of the losses | contender (margin 0) | predecessor, anchor (margin "
+             "0.01) |", "|---|---|---|"]  # fmt: skip
+    for better in (0.01, 0.02, 0.05, 0.1):
+        cells = [_decided(better, 0.0)]
+        cells.append(_decided(better, 0.01) if better > 0.01 else "never")
+        lines.append(f"| {better:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _decided(better: float, margin: float) -> str:
+    """Median and nine tenths of the streams, to two digits."""
+    alpha, up = 1.0 - config.GatesConfig().confidence, (DISAGREE + better) / 2
+    found = []
+    for seed in range(STREAMS):
+        random, now = np.random.default_rng(seed), Evidence()
+        while now.rows < MOST and not evidence.shows(now, alpha):
+            draws = random.random(STEP)
+            gains = np.where(draws < up, 1.0, np.where(draws < DISAGREE, -1.0, 0.0))
+            now = evidence.collect(now, gains, margin)
+        found.append(now.rows)
+    middle, most = (float(f"{np.quantile(found, share):.2g}") for share in (0.5, 0.9))
+    return f"{middle:,.0f} ({most:,.0f})"
+
+
 def _schema_file(before: str) -> str:
     found = model.Schema.model_json_schema(by_alias=True)
     plain = {key: p for key, p in found["properties"].items() if key not in ("target", "columns")}
@@ -203,12 +277,16 @@ def blocks() -> dict[str, Callable[[str], str]]:
         "schema sequence": columns.SequenceColumn,
         "schema ignore": columns.IgnoredColumn,
         **{f"config {n}": _section(f.annotation) for n, f in config.Config.model_fields.items()},
+        "gates slices": config.SliceConfig,
+        "gates own": config.OwnGateConfig,
         "training optimizer": training.OptimizerConfig,
         "training schedule": training.ScheduleConfig,
         "training augmentation": training.AugmentationConfig,
     }
     return {
         "exit codes": lambda _: exit_codes(),
+        "shown losses": lambda _: shown_losses(),
+        "decided rows": lambda _: decided_rows(),
         "strategies": lambda _: strategies(),
         "strategies table": lambda _: measured.strategies(),
         "strategies words": lambda _: measured.words(_settings_of),

@@ -43,13 +43,15 @@ strategies = ["replay"]  # or {combined}
 # seed = 0
 # device = "auto"        # cpu, cuda, cuda:1, mps
 
-{evaluation}[gates]                  # a candidate is measured beside the champion, on the same rows
-# floor = "baseline"     # least average {metric}: a number, or what a constant guess reaches
-# new_margin = 0.10      # on the new experience at most this much worse than the champion
+{evaluation}[gates]                  # refuse what is shown to be worse, on the same rows
+# floor = "baseline"     # than a constant guess; a number: than this {metric}
+# new_margin = 0.10      # than the champion by more than this, on the new experience
 # past_margin = 0.02     # on all earlier experiences likewise
+# undecided = "pass"     # where so few rows cannot tell: pass, hold, wait
 
 [promotion]
-mode = "automatic"       # "manual": the champion waits for perdure promote VERSION
+mode = "automatic"       # "manual": the champion waits for perdure promote
+# rollback = true        # go back by itself to an older version, shown to be better on what arrives
 
 [tracking]
 # uri = "http://127.0.0.1:5000"   # an MLflow server; by default SQLite in .perdure/

@@ -32,7 +32,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "training augmentation": training.AugmentationConfig,
     "config evaluation": config.EvaluationConfig,
     "config gates": config.GatesConfig,
+    "gates slices": config.SliceConfig,
+    "gates own": config.OwnGateConfig,
+    "config drift": config.DriftConfig,
     "config promotion": config.PromotionConfig,
+    "config tournament": config.TournamentConfig,
     "config tracking": config.TrackingConfig,
     "config schedule": config.RetrainingSchedule,
     "config trigger": config.TriggerConfig,
@@ -59,6 +63,7 @@ CHANGED = {
     "commands.md": ("| 1 | a fault |", "| 1 | something else |"),
     "configuration.md": ("| `30` |", "| `31` |"),
     "benchmarks.md": ("\n<!-- end -->\n\n### On a GPU", "?\n<!-- end -->\n\n### On a GPU"),
+    "gates.md": ("| rows | margin 0 |", "| rows | 0 |"),
     "strategies.md": ("| what it keeps |", "| keeps |"),
 }
 """In generated parts: what stands there now, and what may have stood there before."""
@@ -124,6 +129,7 @@ def test_the_pages_are_what_the_generator_writes() -> None:
         "benchmarks.md",
         "commands.md",
         "configuration.md",
+        "gates.md",
         "strategies.md",
     ]
     for path in written:
@@ -141,7 +147,7 @@ def test_every_example_is_a_configuration(tmp_path: Path) -> None:
     minimal = {"model": {"name": "m"}, "data": {"target": "y", "task": "classification"}}
     examples = [
         tomllib.loads(block)
-        for page in (PAGE, "operations.md")
+        for page in (PAGE, "gates.md", "operations.md")
         for block in pages.blocks(pages.text(page), "toml")
     ]
     assert len(examples) >= 4

@@ -25,6 +25,7 @@ def test_the_pages_are_these() -> None:
         "benchmarks.md",
         "commands.md",
         "configuration.md",
+        "gates.md",
         "operations.md",
         "strategies.md",
     ]
@@ -58,7 +59,8 @@ def _is_told(word: str) -> bool:
     from perdure.flows.service import events
     from perdure.tasks.registry import codec
 
-    tags = {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE, events.BY}
+    tags = {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE, codec.RECORDED, codec.TOURNAMENT}
+    tags |= {codec.FINDINGS, events.BY}
     return word in tags | set(typing.get_args(events.EventName)) | {
         "perdure.toml",
         "perdure.model.weather",

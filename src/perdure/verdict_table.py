@@ -89,7 +89,7 @@ def _row(reason: Reason) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{value:,.0f}" if value == int(value) and abs(value) >= 2 else f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"  # a count, or a number
 
 
 def _signed(value: float | None) -> str:

@@ -34,7 +34,6 @@ def choose(root: Path, old: str, model: str, training: str) -> None:
 
 def learned(root: Path) -> None:
     (one,) = retrain.fn(str(root)).learned
-    assert one.verdict == "passed"
     assert one.promoted
     assert one.average is not None
     assert one.average["accuracy"] > 0.8

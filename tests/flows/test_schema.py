@@ -79,7 +79,7 @@ def test_what_is_new_is_taken_and_learned_from(workspace: Path) -> None:
     (one,) = ingest.fn(str(workspace), [str(path)]).files
     assert (one.rows, one.refused_rows, one.notes) == (60, 0, ())
     (learned,) = retrain.fn(str(workspace)).learned
-    assert learned.verdict == "passed"
+    assert learned.promoted
     again = flows.accept(str(workspace), str(path))
     assert (again.differences, again.diff) == ((), "")
 
@@ -109,7 +109,7 @@ def test_an_old_workspace_goes_on_as_it_was_and_the_doctor_says_how_to_lift(old:
     kit.arrive(old, "more.csv", kit.few(4, 12).replace("\n", "\n99,0.1,red,no\n", 1))
     (one,) = ingest.fn(str(old)).files
     assert (one.rows, one.refused_rows) == (61, 0)
-    assert [done.verdict for done in retrain.fn(str(old)).learned] == ["passed"]
+    assert [done.promoted for done in retrain.fn(str(old)).learned] == [True]
 
 
 def test_a_schema_that_is_wrong_is_told_by_the_doctor(workspace: Path) -> None:

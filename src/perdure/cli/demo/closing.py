@@ -81,7 +81,7 @@ def show(result: Demonstration) -> None:
         "average: over all experiences, after learning it",
     )
     for line in result.lines:
-        colour = "green" if line.verdict == "passed" else "red"
+        colour = "red" if line.verdict == "refused" else "green"
         numbers = (line.average, line.forgetting, line.naive_average, line.naive_forgetting)
         shown.add_row(
             line.experience,

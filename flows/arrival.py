@@ -7,6 +7,7 @@ version that it replaced, the anchor and the contenders, on the same rows.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,11 +163,19 @@ def weigh(
     }  # fmt: skip
     alpha = 1.0 - config.gates.confidence
     outcome = tournament.measured(
-        state, experience.number, losses, incumbents, config.tournament, alpha
+        state,
+        experience.number,
+        losses,
+        incumbents,
+        config.tournament,
+        alpha,
+        going_back=config.promotion.goes_back,
     )
     values = {
-        number: evaluation.score(task, measured.truth, outputs)[config.metric]
+        number: value
         for number, outputs in measured.outputs.items()
+        # The r2 of rows that do not vary is not a number, and JSON has no word for it.
+        if math.isfinite(value := evaluation.score(task, measured.truth, outputs)[config.metric])
     }
     winner = versions[outcome.winner.version] if outcome.winner else None
     held = None

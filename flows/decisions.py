@@ -92,7 +92,8 @@ def refused(now: Registered, version: Version, verdict: Verdict, by: str) -> Cha
         ),
     )
     if not verdict.contends or now.challenger is None:
-        return change
+        state = tournament.without(now.tournament, _contender_of(now, version))
+        return change if state == now.tournament else _with(now, change, state)
     entrant = Entrant(version.version, "contender", experience=version.experience, waits=undecided)
     state, least = tournament.enter(now.tournament, entrant)
     gone = () if least is None else (_let_go(least, "another contender took its place", at, by),)
@@ -212,7 +213,7 @@ def rolled_back(
     """Both aliases move; what only the abandoned versions had learned is held, or left pending.
 
     All evidence ends. A contender that has learned from what the target has not is let go, but for
-    the experience that it was refused for.
+    the experience that it was refused for; an anchor that has, unless a person pinned it.
     """
     at = utc_now()
     change = _going_back(now, target, reason, keep_data, by, at)
@@ -226,6 +227,7 @@ def moved_in_mlflow(
     """A person moved champion or challenger in MLflow: recorded as the decision that it is.
 
     The champion on an ancestor of the one before is a rollback, on any other version a promotion.
+    Where the challenger was moved as well, it stays there: what it has learned is not held.
 
     Args:
         now: What stands, moved.
@@ -246,10 +248,9 @@ def moved_in_mlflow(
         change = promoted_by_hand(then, is_, False, why, IN_MLFLOW, lines["challenger"])
         assert change.tournament is not None
         state = change.tournament
-    aliases = dict(change.aliases)
     if "challenger" in now.moved:  # that is a decision, too
-        aliases["challenger"] = now.challenger.version if now.challenger else None
-    change = replace(change, key=_key("moved"), expects=expected(now), aliases=aliases)
+        change = _keeping(now, change)
+    change = replace(change, key=_key("moved"), expects=expected(now))
     return _with(now, change, state)
 
 
@@ -279,6 +280,42 @@ def unpinned(now: Registered, version: Version, by: str) -> Change:
     change = Change(
         key=_key("unpinned"), expects=expected(now), events=(_event("unpinned", version, by),)
     )
+    return _with(now, change, state)
+
+
+def entrants_moved_in_mlflow(
+    now: Registered, entrants: Sequence[Entrant], contenders: Sequence[Version]
+) -> Change:
+    """A person moved or removed the aliases of entrants in MLflow, or deleted the versions.
+
+    Args:
+        now: What stands, moved.
+        entrants: Contenders and an anchor that have no alias any more: they take part no longer.
+        contenders: Versions that have the alias of a contender, and are none yet.
+    """
+    at, why = utc_now(), "its alias was removed in MLflow"
+    numbers = [entrant.version for entrant in entrants]
+    state = tournament.without(now.tournament, numbers)
+    unpinned = state.pinned in numbers
+    events = tuple(
+        _let_go(entrant, why, at, IN_MLFLOW) for entrant in entrants if entrant.role == "contender"
+    )
+    if unpinned:
+        gone = Event(at, "unpinned", version=state.pinned, reason=why, by=IN_MLFLOW)
+        state, events = replace(state, pinned=None, promotions=0), (*events, gone)
+    serving = {one.version for one in (now.champion, now.challenger) if one is not None}
+    for version in contenders:
+        if version.version in serving:
+            continue  # its alias is removed
+        held = version.experience if version.experience in now.held else None
+        entered = Entrant(version.version, "contender", experience=held)
+        state, least = tournament.enter(state, entered)
+        reason = "the alias contender was set in MLflow"
+        events = (*events, _event("moved", version, IN_MLFLOW, reason=reason, at=at))
+        if least is not None:
+            other = "another contender took its place"
+            events = (*events, _let_go(least, other, at, IN_MLFLOW))
+    change = Change(key=_key("entrants"), expects=expected(now), events=events)
     return _with(now, change, state)
 
 
@@ -368,12 +405,31 @@ def _after_rollback(
         version = now.entrants.get(entrant.version)
         if version is None or not set(version.cursor) - {version.experience} <= known:
             gone.append(entrant)
-    state = tournament.without(now.tournament, [*(e.version for e in gone), target.version]
-                               if now.tournament.pinned != target.version
-                               else [e.version for e in gone])  # fmt: skip
+    # Or else an anchor that is one of the abandoned versions might undo what a person decided.
+    anchors = [
+        entrant.version
+        for entrant in now.tournament.of("anchor")
+        if (version := now.entrants.get(entrant.version)) is None or not set(version.cursor) < known
+    ]
+    away = [e.version for e in gone] + [target.version] + anchors
+    state = tournament.without(now.tournament, [n for n in away if n != now.tournament.pinned])
     events = tuple(_let_go(e, f"goes on from a version after {target.version}", at, by)
                    for e in gone)  # fmt: skip
     return tournament.restarted(state, target.version), events
+
+
+def _keeping(now: Registered, change: Change) -> Change:
+    """The change with the challenger where it stands, and nothing held that it has learned."""
+    learned = set(now.challenger.cursor) if now.challenger else set()
+    return replace(
+        change,
+        aliases={**change.aliases, "challenger": expected(now)["challenger"]},
+        hold=tuple(one for one in change.hold if one.id not in learned),
+        release=tuple(id_ for id_ in now.held if id_ in {*change.release, *learned}),
+        events=tuple(
+            one for one in change.events if one.action != "held" or one.experience not in learned
+        ),
+    )
 
 
 def _other_move(

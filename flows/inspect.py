@@ -78,7 +78,7 @@ def status(workspace: str) -> Json:
 def _standing(ws: Workspace) -> Registered:
     """What the registry says; what a person moved in MLflow is recorded first."""
     now = Registry(ws).read()
-    if not now.moved:
+    if not now.moved and not now.entrants_moved:
         return now
     from perdure.flows import line  # not before it is needed: it takes longer to import
 

@@ -34,10 +34,14 @@ def settle(registry: Registry) -> Registered:
     if cut_short := registry.recover():
         logger.info("Finished a change that was cut short: %s", cut_short.key)
     now = registry.read()
-    if change := _moved(registry, now):
+    # Each of the three once: entrants, a pinned anchor, champion and challenger.
+    for _ in range(3):
+        if (change := _moved(registry, now)) is None:
+            break
         registry.apply(change)
         for event in change.events:
-            logger.warning("%s v%s: %s", event.action, event.version, event.reason)
+            what = event.experience if event.version is None else f"v{event.version}"
+            logger.warning("%s %s: %s", event.action, what or "", event.reason)
         now = registry.read()
     return now
 
@@ -62,11 +66,34 @@ def _moved(registry: Registry, now: Registered) -> Change | None:
     """The change that records what was moved in MLflow since the last one; None: nothing was."""
     if now.recorded is None or now.changing:
         return None
+    # First, for what is decided on champion and challenger puts these aliases where they were.
+    if change := _entrants_moved(registry, now) or _anchor_moved(registry, now):
+        return change
     if not now.moved:
-        return _anchor_moved(registry, now)
+        return None
     before = {alias: _version(registry, number) for alias, number in now.recorded.items()}
     lines = {alias: line(registry, one) for alias, one in before.items()}
     return decisions.moved_in_mlflow(now, before, lines)
+
+
+def _entrants_moved(registry: Registry, now: Registered) -> Change | None:
+    """Who has no alias any more takes part no longer; a version that got one is a contender."""
+    aliases = ("contender", "contender-2")
+    named = [now.aliases[alias] for alias in aliases if alias in now.aliases]
+    known = [entrant.version for entrant in now.tournament.of("contender")]
+    gone = [
+        entrant
+        for entrant in now.tournament.entrants
+        if (entrant.role == "contender" and entrant.version not in named)
+        or (entrant.role == "anchor" and "anchor" not in now.aliases)
+    ]
+    entered = [number for number in dict.fromkeys(named) if number not in known]
+    wanted = tournament.aliases(now.tournament)
+    swapped = any(now.aliases.get(alias) != wanted[alias] for alias in aliases)
+    if not gone and not swapped:
+        return None
+    versions = [one for one in (_version(registry, number) for number in entered) if one]
+    return decisions.entrants_moved_in_mlflow(now, gone, versions)
 
 
 def _anchor_moved(registry: Registry, now: Registered) -> Change | None:

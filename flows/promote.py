@@ -48,7 +48,9 @@ def promote(
         wanted = registry.version(version)
         if now.champion and now.champion.version == version:
             return Promoted(version, None, forced=False, changed=False)
-        refused = wanted.verdict not in ("passed", "undecided")
+        # A contender that was shown to be better is the challenger, whatever the gates found.
+        waits = now.challenger is not None and now.challenger.version == version
+        refused = wanted.verdict not in ("passed", "undecided") and not waits
         if refused and not force:
             raise GateRefused(
                 f"version {version} was refused: " + ("; ".join(wanted.reasons) or "never judged"),

@@ -77,7 +77,7 @@ def rollback(
 def _target(registry: Registry, now: Registered, to: int | None) -> Version:
     if to is not None:
         wanted = registry.version(to)
-        if wanted.verdict not in ("passed", "undecided") and not _was_forced(registry, to):
+        if wanted.verdict not in ("passed", "undecided") and not _served(registry, to):
             raise GateRefused(
                 f"version {to} was refused and never served: " + "; ".join(wanted.reasons),
                 hint=f"perdure promote {to} --force --reason TEXT",
@@ -136,8 +136,12 @@ def _untold(ws: Workspace, registry: Registry) -> RolledBack | None:
         return None
 
 
-def _was_forced(registry: Registry, version: int) -> bool:
-    return any(e.version == version and e.action == "forced" for e in registry.history())
+def _served(registry: Registry, version: int) -> bool:
+    """Whether a refused version was the champion once: forced, or shown to be better."""
+    return any(
+        event.version == version and event.action in ("forced", "promoted", "rolled back")
+        for event in registry.history()
+    )
 
 
 def _is_there(now: Registered, target: Version) -> bool:

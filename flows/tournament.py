@@ -41,20 +41,19 @@ def begin(state: Tournament, now: Registered, *, going_back: bool) -> Tournament
     Args:
         state: As the registry has it.
         now: The aliases.
-        going_back: Whether a predecessor or an anchor may take the champion's place.
+        going_back: Whether an older version may take the champion's place. If not, an anchor is
+            measured all the same, for a person to see.
     """
     champion = now.champion
     serving = {one.version for one in (champion, now.challenger) if one is not None}
     kept = []
+    predecessor = champion.replaced if champion is not None else None
     for entrant in state.entrants:
-        if entrant.version in serving and entrant.role != "anchor":
+        if entrant.role == "contender" and entrant.version in serving:
             continue  # a person promoted it
-        if entrant.role != "contender" and not going_back:
-            continue
-        if entrant.role == "predecessor" and entrant.version != (champion and champion.replaced):
+        if entrant.role == "predecessor" and (not going_back or entrant.version != predecessor):
             continue
         kept.append(entrant)
-    predecessor = champion.replaced if champion is not None else None
     known = {entrant.version for entrant in kept}
     if going_back and predecessor is not None and predecessor not in known:
         kept.append(Entrant(predecessor, "predecessor"))
@@ -68,6 +67,8 @@ def measured(
     incumbents: Mapping[Role, int],
     settings: TournamentConfig,
     alpha: float,
+    *,
+    going_back: bool = True,
 ) -> Outcome:
     """Add the evidence of one experience, and decide.
 
@@ -78,10 +79,17 @@ def measured(
         incumbents: By role the version that would be replaced.
         settings: Margin, and how long a contender is tried.
         alpha: The largest probability of a false alarm, of each entrant over its whole life.
+        going_back: Whether a predecessor or an anchor may win.
     """
     entrants = [_collect(one, losses, incumbents, settings) for one in state.entrants]
     after = replace(state, measured=number, entrants=tuple(entrants))
-    winners = [e for e in entrants if e.better.rows and tests.shows(e.better, alpha)]
+    winners = [
+        entrant
+        for entrant in entrants
+        if (going_back or entrant.role == "contender")
+        and entrant.better.rows
+        and tests.shows(entrant.better, alpha)
+    ]
     winner = max(winners, key=lambda e: tests.log_wealth(e.better), default=None)
     let_go = []
     for entrant in after.of("contender"):
@@ -97,9 +105,13 @@ def measured(
 def enter(state: Tournament, contender: Entrant) -> tuple[Tournament, Entrant | None]:
     """Add a contender; of more than two the one with the least evidence is let go.
 
+    The version that a person pinned stays the anchor, and is no contender.
+
     Returns:
         The state, and the contender that was let go for it.
     """
+    if contender.version == state.pinned:
+        return state, None
     others = [e for e in state.entrants if e.version != contender.version]
     contenders = [e for e in others if e.role == "contender"]
     least = None
@@ -120,7 +132,11 @@ def promoted(state: Tournament, champion: int, settings: TournamentConfig) -> To
 
     Contenders and the anchor keep their evidence: it says that they are better than what served.
     """
-    kept = [e for e in state.entrants if e.role != "predecessor" and e.version != champion]
+    kept = [
+        e
+        for e in state.entrants
+        if e.role == "anchor" or (e.role == "contender" and e.version != champion)
+    ]
     count = state.promotions + 1
     anchored = any(e.role == "anchor" for e in kept) or state.pinned is not None
     every = settings.anchor_every

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from perdure.records.base import Action
 from perdure.records.data import DataRevision
 from perdure.records.learning import Answer, Verdict
-from perdure.records.tournament import Tournament
+from perdure.records.tournament import Role, Tournament
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,21 @@ class Registered:
             return ()
         return tuple(
             alias for alias, number in self.recorded.items() if self.aliases.get(alias) != number
+        )
+
+    @property
+    def entrants_moved(self) -> bool:
+        """Whether an alias of a contender or of the anchor was moved in MLflow."""
+        if self.recorded is None or self.changing:
+            return False
+        roles: dict[Role, tuple[str, ...]] = {
+            "contender": ("contender", "contender-2"),
+            "anchor": ("anchor",),
+        }
+        return any(
+            {entrant.version for entrant in self.tournament.of(role)}
+            != {self.aliases[alias] for alias in aliases if alias in self.aliases}
+            for role, aliases in roles.items()
         )
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from perdure.flows import decisions
-from perdure.records import Change, DataRevision, Registered, Verdict, Version
+from perdure.config import TournamentConfig
+from perdure.errors import UsageError
+from perdure.flows import decisions, line, tournament
+from perdure.records import (
+    Arrival,
+    Change,
+    DataRevision,
+    Entrant,
+    Held,
+    Reason,
+    Registered,
+    Role,
+    Tournament,
+    Verdict,
+    Version,
+)
 
 PASS, FAIL = Verdict("passed", ()), Verdict("refused", ())
-BY = "somebody"
+INSANE = Verdict("refused", (Reason("sanity", "refused", "accuracy", 0.4, 0.5, None, "one class"),))
+BY = "a person"
+SETTINGS = TournamentConfig(anchor_every=2, contender_for=3)
 
 
 def version(number: int, cursor: tuple[str, ...], parent: int | None = None) -> Version:
@@ -43,6 +61,7 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.now = Registered(None, None, None, None, {})
         self.versions: dict[int, Version] = {}
+        self.count = 0
         self.arrived: list[str] = []
 
     def apply(self, change: Change) -> None:
@@ -52,11 +71,58 @@ class Model(RuleBasedStateMachine):
         held = {**self.now.held, **{one.id: one for one in change.hold}}
         for id_ in change.release:
             del held[id_]  # a decision names only what is held
-        names: dict[str, Any] = {
-            alias: self.versions.get(target) if target is not None else None
-            for alias, target in change.aliases.items()
-        }
-        self.now = dataclasses.replace(self.now, **names, held=held)
+        aliases = {**self.now.aliases, **change.aliases}
+        lines = {alias: aliases.get(alias) for alias in ("champion", "challenger")}
+        before = {alias: self.now.aliases.get(alias) for alias in lines}
+        recorded = {**before, **(self.now.recorded or {}), **change.recorded}
+        recorded |= {alias: lines[alias] for alias in lines if alias in change.aliases}
+        self.now = dataclasses.replace(
+            self.now,
+            held=held,
+            tournament=change.tournament or self.now.tournament,
+            recorded=recorded,
+        )
+        self.point(aliases)
+
+    def point(self, aliases: Mapping[str, int | None]) -> None:
+        """Put the aliases there; None is nowhere."""
+        kept = {alias: number for alias, number in aliases.items() if number is not None}
+        found = {number: self.versions[number] for number in kept.values()}
+        state = self.now.tournament
+        self.now = dataclasses.replace(
+            self.now,
+            champion=found.get(kept.get("champion", 0)),
+            challenger=found.get(kept.get("challenger", 0)),
+            aliases=kept,
+            entrants={e.version: found[e.version] for e in state.entrants if e.version in found},
+        )
+
+    # What `line` asks the registry.
+
+    def recover(self) -> None:
+        """No change is ever cut short here."""
+
+    def read(self) -> Registered:
+        return self.now
+
+    def version(self, number: int) -> Version:
+        if number not in self.versions:
+            raise UsageError(f"there is no version {number}")
+        return self.versions[number]
+
+    def line(self, one: Version | None) -> tuple[int, ...]:
+        parents = {version.version: version.parent for version in self.versions.values()}
+        found = [] if one is None else [one.version]
+        while found and (parent := parents.get(found[-1])) is not None:
+            found.append(parent)
+        return tuple(found)
+
+    def settle(self) -> None:
+        registry = cast(Any, Registry(self))
+        line.settle(registry)
+        events = self.now
+        line.settle(registry)
+        assert self.now == events, "what was recorded is recorded once"
 
     def pending(self) -> list[str]:
         learned = self.now.challenger.cursor if self.now.challenger else ()
@@ -67,20 +133,75 @@ class Model(RuleBasedStateMachine):
         self.arrived.append(f"{len(self.arrived) + 1:06d}-aaaaaaaa")
 
     @precondition(lambda self: self.pending())
-    @rule(passed=st.booleans(), automatic=st.booleans())
-    def learn(self, passed: bool, automatic: bool) -> None:
+    @rule(verdict=st.sampled_from([PASS, PASS, FAIL, INSANE]), automatic=st.booleans())
+    def learn(self, verdict: Verdict, automatic: bool) -> None:
         parent, id_ = self.now.challenger, self.pending()[0]
         cursor = (*(parent.cursor if parent else ()), id_)
-        made = version(len(self.versions) + 1, cursor, parent.version if parent else None)
-        self.versions[made.version] = made
-        if passed:
-            self.apply(decisions.passed(self.now, made, PASS, automatic, BY))
+        number = parent.version if parent else None
+        known = [v for v in self.versions.values() if (v.cursor, v.parent) == (cursor, number)]
+        if not known:
+            self.count += 1
+            known = [version(self.count, cursor, number)]
+            self.versions[self.count] = known[0]
+        [made] = known
+        before = self.now
+        if verdict.passed:
+            self.apply(decisions.passed(self.now, made, verdict, automatic, BY, SETTINGS))
             assert self.now.challenger == self.versions[made.version]
         else:
-            before = self.now
-            self.apply(decisions.refused(self.now, made, FAIL, BY))
+            self.apply(decisions.refused(self.now, made, verdict, BY))
             assert (self.now.champion, self.now.challenger) == (before.champion, before.challenger)
             assert id_ in self.now.held
+            entered = made.version in {e.version for e in self.now.tournament.of("contender")}
+            pinned = self.now.tournament.pinned == made.version
+            assert entered == (verdict.contends and parent is not None and not pinned)
+
+    @precondition(
+        lambda self: self.now.challenger and int(self.fresh()[:6]) > self.now.tournament.measured
+    )
+    @rule(data=st.data(), automatic=st.booleans(), going_back=st.booleans())
+    def measure(self, data: st.DataObject, automatic: bool, going_back: bool) -> None:
+        """An experience arrives: each version that takes part is wrong on a share of its rows."""
+        id_, before = self.fresh(), self.now
+        number = int(id_[:6])
+        state = tournament.begin(self.now.tournament, self.now, going_back=going_back)
+        serving = [v.version for v in (self.now.champion, self.now.challenger) if v]
+        losses = {
+            one: np.full(60, data.draw(st.sampled_from([0.0, 0.4, 0.45, 1.0])))
+            for one in sorted({*serving, *(e.version for e in state.entrants)})
+            if one in self.versions and id_ not in self.versions[one].cursor
+        }
+        assert self.now.challenger is not None
+        incumbents: dict[Role, int] = {"contender": self.now.challenger.version}
+        if self.now.champion:
+            incumbents |= dict.fromkeys(("predecessor", "anchor"), self.now.champion.version)
+        outcome = tournament.measured(
+            state, number, losses, incumbents, SETTINGS, 0.05, going_back=going_back
+        )
+        winner = self.versions[outcome.winner.version] if outcome.winner else None
+        shown = Arrival(id_, 60, None, None)
+        pending, learned = set(self.pending()), set(self.now.challenger.cursor)
+        self.apply(decisions.arrived(self.now, shown, outcome, winner, BY, automatic=automatic))
+        now = self.now
+        assert now.tournament.measured == number
+        assert now.tournament.latest == shown
+        assert now.challenger is not None
+        if winner is None:
+            assert (now.champion, now.challenger) == (before.champion, before.challenger)
+            assert now.held == before.held
+            return
+        assert now.challenger.version == winner.version
+        assert self.evidence() <= {0}
+        if outcome.winner in outcome.state.of("contender"):
+            assert (now.champion != before.champion) == automatic
+            # What only the other line had learned is learned again.
+            assert set(self.pending()) == (pending | learned) - {*winner.cursor, *before.held}
+        else:
+            assert now.champion == now.challenger
+            assert set(self.pending()) <= pending  # what it had learned is held
+            assert before.champion is not None
+            contends = {e.version for e in now.tournament.of("contender")}
+            assert before.champion.version in {*contends, now.tournament.pinned}
 
     @precondition(lambda self: self.versions)
     @rule(data=st.data(), keep=st.booleans())
@@ -89,18 +210,110 @@ class Model(RuleBasedStateMachine):
         pending = self.pending()
         self.apply(decisions.rolled_back(self.now, target, "why", keep, BY))
         assert self.now.champion == self.now.challenger == self.versions[target.version]
+        self.nothing_undoes_it(target)
         if not keep:  # nothing that was learned before is learned again by itself
             assert set(self.pending()) <= set(pending)
+
+    def nothing_undoes_it(self, target: Version) -> None:
+        """All evidence is gone, and who goes on from what was abandoned takes part no longer."""
+        assert self.evidence() <= {0}
+        for entrant in self.now.tournament.entrants:
+            if entrant.version == self.now.tournament.pinned:
+                continue
+            one = self.versions[entrant.version]
+            assert set(one.cursor) - {one.experience} <= set(target.cursor)
 
     @precondition(lambda self: self.versions)
     @rule(data=st.data(), forced=st.booleans())
     def promote(self, data: st.DataObject, forced: bool) -> None:
         wanted = self.versions[data.draw(st.sampled_from(sorted(self.versions)))]
         before = self.now.champion.version if self.now.champion else None
-        self.apply(decisions.promoted_by_hand(self.now, wanted, forced, "why", BY))
+        ancestors = self.line(self.now.challenger)
+        challenger = self.now.challenger
+        self.apply(decisions.promoted_by_hand(self.now, wanted, forced, "why", BY, ancestors))
         assert self.now.champion is not None
         assert self.now.champion.version == wanted.version
         assert self.now.champion.replaced == before
+        assert self.evidence() <= {0}
+        assert self.now.challenger is not None
+        if wanted.version in ancestors:
+            assert challenger is not None
+            assert self.now.challenger.version == challenger.version
+        else:
+            assert self.now.challenger.version == wanted.version
+
+    @precondition(lambda self: self.versions)
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        wanted = self.versions[data.draw(st.sampled_from(sorted(self.versions)))]
+        self.apply(decisions.pinned(self.now, wanted, None, BY))
+        assert self.now.aliases["anchor"] == self.now.tournament.pinned == wanted.version
+
+    @precondition(lambda self: self.now.tournament.pinned)
+    @rule()
+    def unpin(self) -> None:
+        pinned = self.now.tournament.pinned
+        assert pinned is not None
+        self.apply(decisions.unpinned(self.now, self.versions[pinned], BY))
+        assert "anchor" not in self.now.aliases
+
+    @precondition(lambda self: self.now.recorded and self.versions)
+    @rule(data=st.data(), which=st.sets(st.sampled_from(["champion", "challenger"]), min_size=1))
+    def move_in_mlflow(self, data: st.DataObject, which: set[str]) -> None:
+        there = {
+            alias: data.draw(st.sampled_from([*sorted(self.versions), None]))
+            for alias in sorted(which)
+        }
+        before, ancestors = self.now, self.line(self.now.champion)
+        self.point({**self.now.aliases, **there})
+        moved = self.now.moved
+        self.settle()
+        assert self.now.moved == ()
+        champion = self.now.champion and self.now.champion.version
+        if "champion" in there:
+            assert champion == there["champion"]
+        else:
+            assert champion == (before.champion and before.champion.version)
+        if "challenger" in moved:
+            challenger = self.now.challenger and self.now.challenger.version
+            assert challenger == there["challenger"]
+        if "champion" in moved and champion is not None:
+            assert self.evidence() <= {0}
+            if champion in ancestors:
+                self.nothing_undoes_it(self.versions[champion])
+
+    @precondition(lambda self: self.now.recorded and self.versions)
+    @rule(data=st.data(), alias=st.sampled_from(["contender", "contender-2", "anchor"]))
+    def move_an_entrant_in_mlflow(self, data: st.DataObject, alias: str) -> None:
+        number = data.draw(st.sampled_from([*sorted(self.versions), None]))
+        was = self.now.aliases.get(alias)
+        self.point({**self.now.aliases, alias: number})
+        moved = self.now.aliases.get(alias) != was
+        self.settle()
+        if alias == "anchor" and moved and number is not None:
+            assert self.now.tournament.pinned == number
+        if moved and number is None and was is not None:
+            assert was not in {e.version for e in self.now.tournament.entrants}
+
+    @precondition(lambda self: self.now.entrants)
+    @rule(data=st.data())
+    def delete_in_mlflow(self, data: st.DataObject) -> None:
+        """MLflow takes a version's aliases with it."""
+        number = data.draw(st.sampled_from(sorted(self.now.entrants)))
+        if number in (self.now.aliases.get("champion"), self.now.aliases.get("challenger")):
+            return
+        del self.versions[number]
+        self.point({alias: n for alias, n in self.now.aliases.items() if n != number})
+        self.settle()
+        assert number not in {e.version for e in self.now.tournament.entrants}
+
+    def fresh(self) -> str:
+        """The next experience to be learned, if any."""
+        return next(iter(self.pending()), "000000")
+
+    def evidence(self) -> set[int]:
+        """Rows that anyone's evidence stands on."""
+        return {e.better.rows + e.worse.rows for e in self.now.tournament.entrants}
 
     @precondition(lambda self: self.now.held)
     @rule(data=st.data())
@@ -134,14 +347,70 @@ class Model(RuleBasedStateMachine):
         for one in self.versions.values():
             assert len(set(one.cursor)) == len(one.cursor)
 
+    @invariant()
+    def the_aliases_show_the_tournament(self) -> None:
+        wanted = tournament.aliases(self.now.tournament)
+        assert {alias: self.now.aliases.get(alias) for alias in wanted} == wanted
+        assert not self.now.entrants_moved
+
+    @invariant()
+    def each_takes_part_once_and_few_do(self) -> None:
+        state = self.now.tournament
+        numbers = [entrant.version for entrant in state.entrants]
+        assert len(set(numbers)) == len(numbers)
+        assert len(state.of("contender")) <= tournament.MOST_CONTENDERS
+        assert len(state.of("anchor")) <= 1
+        if state.pinned is not None:
+            assert [one.version for one in state.of("anchor")] == [state.pinned]
+
+
+class Registry:
+    """What `line.settle` asks of one."""
+
+    def __init__(self, model: Model) -> None:
+        self.recover = model.recover
+        self.read = model.read
+        self.version = model.version
+        self.apply = model.apply
+        self.versions = lambda: tuple(model.versions.values())
+
 
 TestCursor = Model.TestCase
-TestCursor.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCursor.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 
 
 @given(st.booleans())
-def test_a_refused_year_is_held_with_its_reasons(automatic: bool) -> None:
+def test_with_manual_promotion_only_the_challenger_moves(automatic: bool) -> None:
     now = Registered(None, None, None, None, {})
-    change = decisions.passed(now, version(1, ("000001-a",)), PASS, automatic, BY)
+    made = version(1, ("000001-a",))
+    change = decisions.passed(now, made, PASS, automatic, BY, SETTINGS)
     assert ("champion" in change.aliases) == automatic
     assert [event.action for event in change.events] == (["promoted"] if automatic else [])
+
+
+def test_a_contender_that_wins_and_what_follows_is_one_change() -> None:
+    """The evidence, the aliases, what is released, and the history: together or not at all."""
+    first, other = version(1, ("000001-a",)), version(2, ("000001-a", "000002-b"), 1)
+    now = Registered(first, first, None, None, aliases={"champion": 1, "challenger": 1})
+    now = dataclasses.replace(now, held={"000002-b": Held("000002-b", ("x",), "t", BY)})
+    state, _ = tournament.enter(
+        Tournament(measured=2), Entrant(2, "contender", experience="000002-b")
+    )
+    losses = {1: np.ones(60), 2: np.zeros(60)}
+    outcome = tournament.measured(state, 3, losses, {"contender": 1}, SETTINGS, 0.05)
+    change = decisions.arrived(
+        now, Arrival("000003-c", 60, 1, 0.0), outcome, other, BY, automatic=True
+    )
+    assert {a: n for a, n in change.aliases.items() if n is not None} == {
+        "champion": 2,
+        "challenger": 2,
+    }
+    assert change.release == ("000002-b",)
+    assert change.replaced == {2: 1}
+    [event] = change.events
+    assert (event.action, event.version, event.replaced) == ("promoted", 2, 1)
+    assert event.reason is not None
+    assert event.reason.startswith("contender shown to be better on 60 rows of 1 experience")
+    assert change.tournament is not None
+    assert change.tournament.entrants == ()
+    assert change.tournament.measured == 3

@@ -183,7 +183,16 @@ def old_rows(*changes: dict[str, str], **more: str) -> pd.DataFrame:
 
 def test_an_old_schema_goes_on_to_mean_what_it_says() -> None:
     schema = parse(old_schemas.CLASSES)
-    changes = ({}, {"a": "48"}, {"b": "-30"}, {"kind": "maybe"}, {"colour": "blue"}, {}, {}, {})
+    changes: tuple[dict[str, str], ...] = (
+        {},
+        {"a": "48"},
+        {"b": "-30"},
+        {"kind": "maybe"},
+        {"colour": "blue"},
+        {},
+        {},
+        {},
+    )
     checked = check(old_rows(*changes), schema)
     assert checked.refused["reason"].tolist() == [
         "a = 48 is above the maximum 47.1",

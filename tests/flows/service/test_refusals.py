@@ -100,4 +100,5 @@ def test_a_note_that_cannot_be_read_is_removed(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "0123.json").write_text("{")
         herald.tell(config.read(root))
-        assert notes(root) == box.got == []
+        assert notes(root) == []
+        assert box.got == []

@@ -96,7 +96,8 @@ def measured(
         if entrant is winner:
             continue
         if entrant.worse.rows and tests.shows(entrant.worse, alpha):
-            let_go.append((entrant, f"shown to be worse on {words(entrant.worse)}"))
+            turned = replace(entrant.worse, difference=-entrant.worse.difference)
+            let_go.append((entrant, f"shown to be worse on {words(turned)}"))
         elif entrant.better.experiences >= settings.contender_for:
             let_go.append((entrant, f"not shown to be better on {words(entrant.better)}"))
     return Outcome(after, winner, tuple(let_go))

@@ -133,7 +133,7 @@ def test_a_contender_that_is_shown_to_be_worse_is_let_go() -> None:
     found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA)
     [(gone, why)] = found.let_go
     assert gone.version == 2
-    assert why.startswith("shown to be worse on 200 rows of 1 experience: loss lower by 0.300, e =")
+    assert why.startswith("shown to be worse on 200 rows of 1 experience: loss higher by 0.300, e =")
 
 
 def test_no_older_version_is_let_go_for_being_worse() -> None:

@@ -24,6 +24,7 @@ from perdure.records import SANITY, Answer, Comparison, Evaluation, Reason, Verd
 POWER = 0.8
 """How often a loss is shown that a message calls one that so many rows show."""
 
+_FEW = "; too few rows to tell"
 _BALANCE = 'training.class_weights = "balanced" or evaluation.metric = "balanced_accuracy"'
 
 
@@ -237,16 +238,13 @@ def _slices(evaluation: Evaluation, gates: GatesConfig) -> Iterator[Reason]:
             going_on = False
             if tested.answer == "refused":  # at its own confidence, but not after Holm
                 tested = replace(tested, answer="undecided")
-        few = tested.answer == "undecided"
-        if few:
-            tested = replace(tested, answer="passed")
         among = f" (one of {len(found)} slices)" if len(found) > 1 else ""
         reason = _beside(
             f"slice {title}", one, margin, tested, f"of the slice{among}", f"slices, {title}"
         )
-        if few:
-            text = f"{reason.message}; too few rows to tell, so it refuses nothing"
-            reason = replace(reason, message=text)
+        if reason.answer == "undecided":
+            text = reason.message.removesuffix(_FEW) + f"{_FEW}, so it refuses nothing"
+            reason = replace(reason, answer="passed", message=text)
         yield reason
 
 
@@ -319,7 +317,7 @@ def _beside(
 def _end(one: Comparison, tested: _Tested, answer: Answer, harm: str, setting: str) -> str:
     """The second half of a message: interval, answer, and what so many rows can show."""
     if not math.isfinite(one.standard_error):
-        return "; too few rows to tell"
+        return _FEW
     said = {
         "passed": f"shown not to be {harm}",
         "refused": f"shown to be {harm}",

@@ -334,6 +334,7 @@ def test_the_worst_slice() -> None:
     few = sliced(6, 1, 5, chance)
     assert few.answer == "passed"
     assert "too few rows to tell, so it refuses nothing" in named(few, "slice s1").message
+    assert "shown not to be" not in named(few, "slice s1").message
 
 
 def test_many_slices_do_not_make_a_refusal_likely() -> None:

@@ -22,6 +22,8 @@ COMMANDS = [
     "retrain",
     "promote",
     "rollback",
+    "pin",
+    "unpin",
     "release",
     "quarantine",
     "evaluate",

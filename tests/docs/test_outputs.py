@@ -54,7 +54,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     found["retrain"] = to_json(retrain.fn(str(root)))
     found["evaluate"] = _json(root, "evaluate", "1")
     found["rollback"] = _json(root, "rollback", "--reason", "complaints")
+    found["pin"] = _json(root, "pin", "1", "--reason", "audited")
     found["status"] = _json(root, "status")
+    found["unpin"] = _json(root, "unpin")
     found["promote"] = _json(root, "promote", "2")
     found["release"] = _json(root, "release", third)
     found["quarantine"] = _json(root, "quarantine", third, "--reason", "again")
@@ -112,6 +114,8 @@ NAMES = (
     "retrain",
     "promote",
     "rollback",
+    "pin",
+    "unpin",
     "release",
     "quarantine",
     "evaluate",
@@ -139,14 +143,23 @@ def test_the_outputs_have_something_in_every_list(outputs: dict[str, Json]) -> N
     assert status["held"]
     assert {entry["folder"] is None for entry in status["quarantined"]} == {True, False}
     assert outputs["retrain"]["learned"][0]["prequential"]
+    assert outputs["retrain"]["learned"][0]["arrival"]["standings"]
+    assert status["tournament"]
     assert outputs["rollback"]["held"]
     assert outputs["evaluate"]["champion_metrics"]
     assert outputs["evaluate"]["verdict"]["reasons"]
     assert outputs["show"]["metrics"]["champion"]
+    assert outputs["show"]["metrics"]["comparisons"]
+    assert outputs["show"]["drift"]["columns"]
+    assert outputs["show"]["findings"]["reasons"]
+    assert outputs["show"]["drift_history"]
+    assert outputs["show"]["arrival"]["standings"]
     assert outputs["doctor"]["checks"]
     assert len(outputs["schema"]["differences"]) == 2
     actions = {event["action"] for event in outputs["history"]}
-    assert actions == {"promoted", "rolled back", "held", "released", "quarantined"}
+    assert actions == {
+        "promoted", "rolled back", "held", "released", "quarantined", "pinned", "unpinned"
+    }  # fmt: skip
 
 
 def test_the_documented_model_learns_and_is_registered(outputs: dict[str, Json]) -> None:

@@ -48,18 +48,16 @@ def promote(
         wanted = registry.version(version)
         if now.champion and now.champion.version == version:
             return Promoted(version, None, forced=False, changed=False)
-        # A contender that was shown to be better is the challenger, whatever the gates found.
-        waits = now.challenger is not None and now.challenger.version == version
-        refused = wanted.verdict not in ("passed", "undecided") and not waits
+        ancestors = line(registry, now.challenger)
+        # Training goes on from a contender that was shown to be better, whatever the gates found.
+        refused = wanted.verdict not in ("passed", "undecided") and version not in ancestors
         if refused and not force:
             raise GateRefused(
                 f"version {version} was refused: " + ("; ".join(wanted.reasons) or "never judged"),
                 hint=f"perdure promote {version} --force --reason TEXT",
             )
         step(registry.download, name="check the learner")(wanted)
-        change = decisions.promoted_by_hand(
-            now, wanted, refused, reason, who(), line(registry, now.challenger)
-        )
+        change = decisions.promoted_by_hand(now, wanted, refused, reason, who(), ancestors)
         step(registry.apply, name="move the aliases", retries=2)(change)
         replaced = change.replaced[version]
     prefect_engine.report(

@@ -1,0 +1,73 @@
+"""A workspace that version 0.1.0 made goes on as it is.
+
+`workspace-0.1.0.tar.gz` was made by the code before decisions by evidence (commit fb66be5): three
+experiences of `tests/promises/kit.py`, two learned and one refused by `past_margin`, a fourth one
+pending; its schema has the limits that were inferred then.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perdure.flows import examine, inspect
+from perdure.flows.evaluate import evaluate
+from perdure.flows.retrain import retrain
+from perdure.flows.rollback import rollback
+from tests.promises import kit
+
+ARCHIVE = Path(__file__).with_name("workspace-0.1.0.tar.gz")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[Path]:
+    """The old workspace, in another folder than it was made in."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    yield tmp_path / "workspace"
+    shutil.rmtree(tmp_path / "workspace")
+
+
+def test_it_is_shown_learned_from_and_rolled_back(old: Path) -> None:
+    before = inspect.status(str(old))
+    assert before["champion"]["version"] == before["challenger"]["version"] == 2
+    assert before["tournament"] == []
+    assert before["moved_in_mlflow"] == []
+    [held], [pending] = before["held"], before["pending"]
+    assert held["reasons"][0].startswith("past: accuracy")
+    for number in (1, 2, 3):
+        shown = inspect.show(str(old), number)
+        assert shown["verdict"] == ("refused" if number == 3 else "passed")
+        assert shown["metrics"]["candidate"]["average"]["accuracy"] > 0
+
+    # Its refusal was one by the margins of then; judged now, version 2 is still fine.
+    assert evaluate.fn(str(old), version=2).verdict.passed
+    [learned] = retrain.fn(str(old)).learned
+    assert (learned.experience, learned.version, learned.promoted) == (pending, 4, True)
+    now = inspect.status(str(old))
+    assert [one["version"] for one in now["tournament"] if one["role"] == "anchor"] == [4]
+    assert [one["id"] for one in now["held"]] == [held["id"]]
+
+    # What has evidence to give goes on with the next experience.
+    kit.ingest(old, kit.table(6))
+    *_, again = retrain.fn(str(old)).learned
+    assert again.arrival is not None
+    assert again.arrival.standings
+    assert rollback.fn(str(old), to=2).version == 2
+    assert kit.learners(old)[0]["weights"] == before["champion"]["weights_sha256"]
+
+
+def test_its_schema_means_what_it_says(old: Path) -> None:
+    far = kit.table(5).replace("\n", "\n900,0.1,green,yes\n", 1)
+    kit.ingest(old, far, kit.table(7, labels=("no", "maybe")))
+    refused = [one["reason"] for one in inspect.status(str(old))["quarantined"]]
+    assert len(refused) == 2
+    assert any("above the maximum" in reason for reason in refused)
+    assert any("is not one of the classes" in reason for reason in refused)
+    [schema] = [check for check in examine.examine(str(old)) if check.name == "schema"]
+    assert schema.mend is not None
+    assert "perdure schema --lift" in schema.mend

@@ -97,7 +97,7 @@ def _tournament(ws: Workspace, now: Registered) -> list[Json]:
             "experiences": one.better.experiences,
             "difference": one.better.difference,
             "evidence": _e_value(one.better.log_wealth),
-            "needed": 1.0 / alpha,
+            "needed": round(1.0 / alpha, 6),
             "left": max(0, settings.contender_for - one.better.experiences)
             if one.role == "contender"
             else None,
@@ -163,7 +163,10 @@ def show(workspace: str, number: int) -> Json:
         What `status` says of a champion, and `parent`, `verdict`, `reasons`, `findings` (the
         whole `Verdict`; None: not judged, or by an older Perdure), `metrics`
         (candidate, champion, baseline, prequential, forgetting, backward transfer), `matrix`,
-        `strategy`, `code`, `run_id`, `experience`, `aliases`, `learning_key`, `created_at`.
+        `drift` and `arrival` (how far its experience was from what the champion knew, and what it
+        showed of those that might serve, before it was learned; None: not measured),
+        `drift_history` (of the latest experiences of its line), `strategy`, `code`, `run_id`,
+        `experience`, `aliases`, `learning_key`, `created_at`.
 
     Raises:
         UsageError: There is no such version.
@@ -180,6 +183,8 @@ def show(workspace: str, number: int) -> Json:
     since = {"champion": now.champion_since, "challenger": now.challenger_since}
     held_by = [name for name, one in aliases.items() if one == number]
     matrix = numbers.pop("matrix")
+    # An older Perdure measured neither.
+    before = {key: numbers.pop(key, None) for key in ("drift", "arrival", "drift_history")}
     return {
         **(_learner(version, since.get(held_by[0]) if held_by else None) or {}),
         "aliases": held_by,
@@ -190,6 +195,7 @@ def show(workspace: str, number: int) -> Json:
         "findings": registry.verdict(number),
         "metrics": numbers,
         "matrix": matrix,
+        **before,
         "strategy": list(version.strategy),
         "code": version.code,
         "run_id": version.run_id,

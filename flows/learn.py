@@ -26,9 +26,10 @@ from perdure.records import (
     Experience,
     Learned,
     Registered,
+    Trained,
     Version,
 )
-from perdure.tasks import figures, gates, git, packaging, training
+from perdure.tasks import drift, figures, gates, git, packaging, training
 from perdure.tasks.registry import Registry
 from perdure.tasks.tables import schema as schemas
 
@@ -62,15 +63,15 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
         try:
             found = get(ws, experience)
             lesson = _lesson(ws, registry, now, found)
-            shown = now.tournament.latest
+            shown, measured = now.tournament.latest, None
             if arrival.is_news(now, found):
                 shown, change = step(arrival.arrive, name="measure who might serve")(
                     ws, registry, now, found, lesson.schema, lesson.rows, lesson.drift, who()
                 )
                 step(registry.apply, name="keep the evidence", retries=2)(change)
                 if shown.action != "none":
-                    return _moved(found, shown, change)
-                now = registry.read()
+                    return _moved(lesson, shown, change)
+                measured, now = shown, registry.read()
             if shown is not None and shown.experience != experience:
                 shown = None
             version, evaluation = _candidate(
@@ -102,7 +103,8 @@ def learn(workspace: str, experience: str, profile: str | None = None) -> Learne
         prequential=evaluation.prequential,
         average=evaluation.candidate.average,
         forgetting=evaluation.forgetting,
-        arrival=shown,
+        arrival=measured,
+        drift=evaluation.drift,
     )
 
 
@@ -139,13 +141,13 @@ def _lesson(ws: Workspace, registry: Registry, now: Registered, experience: Expe
     return _Lesson(experience, features, spec, rows, parent_folder, champion_folder, found)
 
 
-def _moved(experience: Experience, shown: Arrival, change: Change) -> Learned:
+def _moved(lesson: _Lesson, shown: Arrival, change: Change) -> Learned:
     """The arriving experience moved the model, or is broken: nothing was learned from it yet."""
     reasons = tuple(f"{e.action}: {e.reason}" for e in change.events if e.reason)
-    prefect_engine.report(measuring.arrival_markdown(shown, reasons), "learn")
+    prefect_engine.report(measuring.arrival_markdown(shown, reasons, lesson.drift), "learn")
     held = shown.action == "held"
     return Learned(
-        experience=experience.id,
+        experience=lesson.experience.id,
         version=None,
         verdict="refused" if held else "postponed",
         reasons=change.hold[-1].reasons if held else reasons,
@@ -154,6 +156,7 @@ def _moved(experience: Experience, shown: Arrival, change: Change) -> Learned:
         average=None,
         forgetting=None,
         arrival=shown,
+        drift=lesson.drift,
     )
 
 
@@ -182,7 +185,7 @@ def _candidate(
         numbers, _ = step(measuring.evaluate, name="evaluate")(
             ws, spec, rows, learner, champion_folder, parent_folder, before
         )
-        return known, replace(numbers, drift=lesson.drift, arrival=shown)
+        return known, _with_arrival(ws, numbers, lesson, shown)
 
     learner = folder / "version" / packaging.LEARNER
     candidate = step(training.train, name="train")(
@@ -198,7 +201,7 @@ def _candidate(
     numbers, measured_on = step(measuring.evaluate, name="evaluate")(
         ws, spec, rows, learner, champion_folder, parent_folder, before
     )
-    numbers = replace(numbers, drift=lesson.drift, arrival=shown)
+    numbers = _with_arrival(ws, numbers, lesson, shown)
     version = folder / "version"
     step(packaging.package, name="package")(ws, learner, measured_on, numbers, version)
     registered = step(registry.register, name="register", retries=2)(
@@ -215,10 +218,27 @@ def _candidate(
         evaluation=numbers,
         trained=candidate.trained,
         verdict=gates.judge(numbers, ws.config.gates),
-        figures={
-            "matrix": figures.matrix(numbers.matrix, folder / "matrix.png"),
-            "training": figures.curves(candidate.trained, folder / "training.png"),
-        },
+        figures=_figures(numbers, candidate.trained, folder),
         profile=profile,
     )
     return registered, numbers
+
+
+def _with_arrival(
+    ws: Workspace, numbers: Evaluation, lesson: _Lesson, shown: Arrival | None
+) -> Evaluation:
+    """The numbers with what the experience showed before it was learned."""
+    earlier = packaging.drift_history_in(lesson.parent) if lesson.parent else ()
+    window = ws.config.evaluation.window
+    history = drift.extend(earlier, lesson.experience.id, lesson.drift, window)
+    return replace(numbers, drift=lesson.drift, arrival=shown, drift_history=history)
+
+
+def _figures(numbers: Evaluation, trained: Trained, folder: Path) -> dict[str, Path]:
+    found = {
+        "matrix": figures.matrix(numbers.matrix, folder / "matrix.png"),
+        "training": figures.curves(trained, folder / "training.png"),
+    }
+    if numbers.drift_history:
+        found["drift"] = figures.drift(numbers.drift_history, folder / "drift.png")
+    return found

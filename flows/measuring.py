@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perdure import expressions, verdict_table
+from perdure import arrival_table, drift_table, expressions, verdict_table
 from perdure.config import CONFIG_NAME, Workspace
 from perdure.errors import ConfigError, DataRefused
-from perdure.records import Evaluation, Experience, Matrix, Measured, Metrics, Verdict
+from perdure.records import (
+    Arrival,
+    Drift,
+    Evaluation,
+    Experience,
+    Matrix,
+    Measured,
+    Metrics,
+    Verdict,
+)
 from perdure.tasks import evaluation, experiences, own_gates, packaging, training
 from perdure.tasks.tables import content
 
@@ -216,4 +226,24 @@ def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdic
         tail.append(f"Forgetting of {numbers.metric}: {numbers.forgetting:+.4f}.")
     if numbers.backward_transfer is not None:
         tail.append(f"Backward transfer: {numbers.backward_transfer:+.4f}.")
+    tail += _before(numbers.arrival, numbers.drift)
     return "\n".join(head + table + tail)
+
+
+def arrival_markdown(shown: Arrival, reasons: Sequence[str], drift: Drift | None) -> str:
+    """An experience that moved the model, or that is broken, as a page."""
+    head = [f"# {shown.experience}: {arrival_table.outcome(shown)}", ""]
+    head += [f"- {verdict_table.escape(reason)}" for reason in reasons]
+    return "\n".join([*head, *_before(shown, drift)])
+
+
+def _before(arrival: Arrival | None, drift: Drift | None) -> list[str]:
+    """What the experience showed before anything learned from it, as sections of a page."""
+    found: list[str] = []
+    if arrival is not None:
+        found += ["", "## Who might serve", "", arrival_table.markdown(arrival)]
+        found += ["", arrival_table.CAPTION]
+    if drift is not None:
+        summary = drift_table.escape(drift_table.summary(drift))
+        found += ["", f"## Drift: {summary}", "", drift_table.markdown(drift)]
+    return found

@@ -90,6 +90,10 @@ def measured(
         and entrant.better.rows
         and tests.shows(entrant.better, alpha)
     ]
+    # The anchor often learned less long ago: going back to it would hold good experiences, too.
+    # Where the predecessor is not enough, the anchor is shown against it in its turn.
+    if any(entrant.role == "predecessor" for entrant in winners):
+        winners = [entrant for entrant in winners if entrant.role != "anchor"]
     winner = max(winners, key=lambda e: tests.log_wealth(e.better), default=None)
     let_go = []
     for entrant in after.of("contender"):

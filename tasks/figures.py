@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perdure.config import LOWER_IS_BETTER
-from perdure.records import Drift, Matrix, Trained
+from perdure.records import DriftPoint, Matrix, Trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ def curves(trained: Trained, path: Path, title: str = "Training") -> Path:
 
 
 def drift(
-    history: Sequence[tuple[str, Drift]], path: Path, title: str = "Which columns drift, and when"
+    history: Sequence[DriftPoint], path: Path, title: str = "Which columns drift, and when"
 ) -> Path:
     """Draw how far each column was from what the champion knew: columns by experiences.
 
@@ -126,18 +126,18 @@ def drift(
     compared. The columns that moved most stand first, all columns together last.
 
     Args:
-        history: Experiences and their comparisons, the oldest first; at least one.
+        history: Comparisons of experiences, the oldest first; at least one.
         path: A `.png` file to write.
         title: Above the picture.
     """
     from matplotlib.lines import Line2D
 
-    names = _most_moved([one for _, one in history])
+    names = _most_moved(history)
     count, across = len(names) + 1, len(history)
     width = min(15.0, max(5.6, 2.6 + 0.32 * across))
     with _figure(width + 0.12 * max(map(len, names), default=0), 1.9 + 0.27 * count) as figure:
         axes = figure.subplots()
-        cells, levels = _drift_cells([one for _, one in history], names)
+        cells, levels = _drift_cells(history, names)
         import numpy as np
 
         image = axes.imshow(
@@ -156,7 +156,7 @@ def drift(
                 markeredgewidth=0.6,
                 markersize=size if level == "drifting" else size * 1.4,
             )
-        _name_ticks(axes, tuple(name for name, _ in history))
+        _name_ticks(axes, tuple(one.experience for one in history))
         axes.set_yticks(range(count), [*map(_cut, names), "all together"])
         axes.set_xlim(-0.5, across - 0.5)
         axes.set_ylim(count - 0.5, -0.5)  # the ticks of experiences have widened it
@@ -184,37 +184,34 @@ def drift(
     return path
 
 
-def _most_moved(history: Sequence[Drift]) -> list[str]:
+def _most_moved(history: Sequence[DriftPoint]) -> list[str]:
     """Names of the columns that were farthest, in units of their thresholds; broken ones first."""
     farthest: dict[str, tuple[bool, float]] = {}
     for one in history:
-        for column in one.columns:
-            before = farthest.get(column.column, (False, 0.0))
-            now = (column.level == "broken", column.ratio)
-            farthest[column.column] = (before[0] or now[0], max(before[1], now[1]))
+        for name, ratio in one.columns.items():
+            broken, most = farthest.get(name, (False, 0.0))
+            farthest[name] = (broken or name in one.broken, max(most, ratio))
     ranked = sorted(farthest, key=lambda name: (not farthest[name][0], -farthest[name][1], name))
     return ranked[:MOST_COLUMNS]
 
 
 def _drift_cells(
-    history: Sequence[Drift], names: Sequence[str]
+    history: Sequence[DriftPoint], names: Sequence[str]
 ) -> tuple[NDArray[np.float64], dict[tuple[int, int], str]]:
     """Distances in units of thresholds, (columns + 1, experiences), and the levels by place."""
     import numpy as np
 
     cells = np.full((len(names) + 1, len(history)), math.nan)
     levels: dict[tuple[int, int], str] = {}
-    rows = {name: row for row, name in enumerate(names)}
     for x, one in enumerate(history):
-        for column in one.columns:
-            if column.column in rows:
-                place = (rows[column.column], x)
-                broken = column.level == "broken"
-                cells[place], levels[place] = TWICE if broken else column.ratio, column.level
-        if one.columns and one.joint_threshold > 0:
-            place = (len(names), x)
-            cells[place] = one.joint / one.joint_threshold
-            levels[place] = "drifting" if one.joint > one.joint_threshold else "as ever"
+        for y, name in enumerate(names):
+            if name in one.columns:
+                broken, ratio = name in one.broken, one.columns[name]
+                cells[y, x] = TWICE if broken else ratio
+                levels[y, x] = "broken" if broken else "drifting" if ratio > 1 else "as ever"
+        if one.columns:
+            cells[len(names), x] = one.joint
+            levels[len(names), x] = "drifting" if one.joint > 1 else "as ever"
     return cells, levels
 
 

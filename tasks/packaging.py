@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import perdure
 from perdure import manifest
 from perdure.config import Workspace
-from perdure.records import Evaluation, Matrix, to_json
+from perdure.records import DriftPoint, Evaluation, Matrix, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +137,11 @@ def matrix_in(folder: Path) -> Matrix:
     value = numbers_in(folder)["matrix"]
     rows = tuple(tuple(row) for row in value["values"])
     return Matrix(str(value["metric"]), tuple(value["experiences"]), rows)
+
+
+def drift_history_in(folder: Path) -> tuple[DriftPoint, ...]:
+    """The history of drift in a version folder; none in one that an older Perdure wrote."""
+    return tuple(map(DriftPoint.from_json, numbers_in(folder).get("drift_history", ())))
 
 
 def _json(path: Path, value: Any) -> None:

@@ -17,7 +17,6 @@ MOST = 12
 
 _NONE = "–"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&^])")
-_ORDER = {"broken": 0, "drifting": 1, "as ever": 2}
 
 
 def shown(drift: Drift, most: int = MOST) -> list[ColumnDrift]:
@@ -27,8 +26,7 @@ def shown(drift: Drift, most: int = MOST) -> list[ColumnDrift]:
         drift: The comparison of one experience.
         most: How many, at most.
     """
-    ranked = sorted(drift.columns, key=lambda c: (_ORDER[c.level], -c.ratio, c.column))
-    return ranked[: max(0, most)]
+    return drift.most_moved()[: max(0, most)]
 
 
 def rows(drift: Drift, most: int = MOST) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perdure.config import DriftConfig, Task
-from perdure.records import ColumnDrift, Drift, Level
+from perdure.records import ColumnDrift, Drift, DriftPoint, Level
 from perdure.strategies.features.modules import LIMIT
 from perdure.tasks.drift import breaks, distances
 from perdure.tasks.drift.distances import Codes
@@ -40,6 +40,11 @@ SAMPLE, SAMPLE_NOW = 1000, 500
 """Rows that all columns together are compared on: of the reference, and of what arrives."""
 ONE_OF = 7
 """Of a category column, its most frequent words are told apart when all columns are together."""
+
+
+MOST_IN_HISTORY = 20
+"""Columns of one experience that the history keeps, those that moved most: a version holds the
+history, so its size is bounded."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,23 @@ def measure(
         tuple(told),
         tuple(said),
     )
+
+
+def extend(
+    earlier: Sequence[DriftPoint], experience: str, found: Drift | None, window: int
+) -> tuple[DriftPoint, ...]:
+    """The history of drift with one more experience, cut to the latest `window`.
+
+    Args:
+        earlier: The history of the version that training goes on from.
+        experience: What was learned.
+        found: Its comparison; None: it was not compared, and the history stays as it is.
+        window: The most experiences that are kept.
+    """
+    if found is None:
+        return tuple(earlier[-window:])
+    before = [one for one in earlier if one.experience != experience]
+    return (*before, found.point(experience, MOST_IN_HISTORY))[-window:]
 
 
 def _coded(one: Series) -> Codes:

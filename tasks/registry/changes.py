@@ -113,7 +113,12 @@ class Changes:
         version = as_version(raw)
         tags = codec.verdict_tags(verdict)
         description = pages.version_description(
-            version.experience, version.strategy, len(version.cursor), version.parent, verdict
+            version.experience,
+            version.strategy,
+            len(version.cursor),
+            version.parent,
+            verdict,
+            pages.part_before(raw.description),
         )
         for tag, value in tags.items():
             self.client.call("set_model_version_tag", self.name, str(number), tag, value)

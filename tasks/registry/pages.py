@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perdure import verdict_table
+from perdure import arrival_table, drift_table, verdict_table
 from perdure.config import Config
-from perdure.records import Evaluation, Measured, Trained, Verdict
+from perdure.records import DriftPoint, Evaluation, Level, Measured, Trained, Verdict
 
 DESCRIPTION = 4900
 """Characters of a description that every MLflow database takes."""
+
+
+BEFORE = "## Before it was learned"
+"""Heading of the part about drift and the tournament, which a verdict does not change."""
+MOST_BEFORE = 1800
+"""Characters of that part."""
+LEVELS: Mapping[Level, float] = {"as ever": 0.0, "drifting": 1.0, "broken": 2.0}
+"""The metric `drift_level`."""
 
 
 def model_description(config: Config) -> str:
@@ -32,8 +41,19 @@ def version_description(
     cursor: int,
     parent: int | None,
     verdict: Verdict | None,
+    before: str = "",
 ) -> str:
-    """Of a model version: what it learned, the verdict, and every gate's finding."""
+    """Of a model version: what it learned, the verdict, and every gate's finding.
+
+    Args:
+        experience: What it learned last.
+        strategy: Names of the strategies.
+        cursor: How many experiences it has learned.
+        parent: The version that it went on from.
+        verdict: None: not judged yet.
+        before: What `before_learning` or `part_before` gives.
+    """
+    limit = DESCRIPTION - len(before)
     origin = f"from v{parent}" if parent is not None else "from nothing"
     lines = [
         f"Learned `{experience}` {origin} with {verdict_table.escape(' + '.join(strategy))}; "
@@ -43,12 +63,39 @@ def version_description(
     ]
     head = "\n".join(lines) + "\n"
     if verdict is None:
-        return head
+        return head + before
     # Half of the room is for the table, and the rest for what was refused, in words.
-    table = verdict_table.markdown(verdict, DESCRIPTION // 2)
+    table = verdict_table.markdown(verdict, limit // 2)
     words = [f"- {verdict_table.escape(message)}" for message in verdict.refusals]
     text = "\n".join([head, table, "", *words]) + "\n"
-    return text if len(text) <= DESCRIPTION else text[: DESCRIPTION - 2] + "…\n"
+    return (text if len(text) <= limit else text[: limit - 2] + "…\n") + before
+
+
+def before_learning(evaluation: Evaluation) -> str:
+    """What the experience showed before anything learned from it, as a part of a description.
+
+    Of many columns those that moved most, as many as fit.
+    """
+    arrival, drift = evaluation.arrival, evaluation.drift
+    if arrival is None and drift is None:
+        return ""
+    text = f"\n{BEFORE}\n"
+    if arrival is not None:
+        text += f"\n{arrival_table.markdown(arrival)}\n"
+    if drift is None:
+        return text
+    text += f"\nDrift: {drift_table.escape(drift_table.summary(drift))}\n"
+    for most in range(drift_table.MOST, 0, -1):
+        table = f"\n{drift_table.markdown(drift, most)}\n"
+        if len(text) + len(table) <= MOST_BEFORE:
+            return text + table
+    return text
+
+
+def part_before(description: str | None) -> str:
+    """The part of a version's description that `before_learning` made; empty: there is none."""
+    _, heading, rest = (description or "").partition(f"\n{BEFORE}\n")
+    return heading + rest
 
 
 def word(verdict: Verdict | None) -> str:
@@ -86,7 +133,8 @@ def metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, flo
     """Metrics of a learning run as name, value, step; only finite ones.
 
     Losses have the epoch as step; `by_experience` the place in the matrix (at most
-    `evaluation.window`); all others stand once.
+    `evaluation.window`); drift the number of the experience, so one run has the series of the
+    latest experiences; all others stand once.
     """
     yield from (triple for triple in _metrics(trained, evaluation) if math.isfinite(triple[1]))
 
@@ -115,10 +163,41 @@ def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, fl
         yield "forgetting", evaluation.forgetting, 0
     if evaluation.backward_transfer is not None:
         yield "backward_transfer", evaluation.backward_transfer, 0
+    yield from _drift(evaluation.drift_history)
     latest = evaluation.matrix.values[-1] if evaluation.matrix.values else ()
     for step, value in enumerate(latest):
         if value is not None:
             yield f"by_experience/{evaluation.matrix.metric}", value, step
+
+
+def _drift(history: Sequence[DriftPoint]) -> Iterator[tuple[str, float, int]]:
+    """Distances in units of their thresholds, above 1 is drift; and the level, 0 to 2."""
+    columns = sorted({column for point in history for column in point.columns})
+    names = _metric_names("drift", columns, taken=("all",))
+    for place, point in enumerate(history):
+        number, _, _ = point.experience.partition("-")
+        step = int(number) if number.isdecimal() else place
+        yield "drift_level", LEVELS[point.level], step
+        yield "drift/all", point.joint, step
+        for column, ratio in point.columns.items():
+            yield names[column], ratio, step
+
+
+def _metric_names(prefix: str, columns: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """A name that MLflow takes for each column: letters, digits, `_`, `-`, `.` and blanks."""
+    found: dict[str, str] = {}
+    used = set(taken)
+    for column in columns:
+        plain = re.sub(r"[^\w.\- ]", "_", column)[:200]
+        if not plain.strip("."):  # MLflow reads a name as a path: no `.` and `..`
+            plain = "_" * max(1, len(plain))
+        name, count = plain, 1
+        while name in used:
+            count += 1
+            name = f"{plain}-{count}"
+        used.add(name)
+        found[column] = f"{prefix}/{name}"
+    return found
 
 
 def _mebibytes(count: int | None) -> float | None:

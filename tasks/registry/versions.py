@@ -115,7 +115,9 @@ class Versions:
             strategy=strategy,
         )
         words = codec.verdict_tags(verdict)
-        description = pages.version_description(experience, strategy, len(cursor), parent, verdict)
+        description = pages.version_description(
+            experience, strategy, len(cursor), parent, verdict, pages.before_learning(evaluation)
+        )
         run_id = self._run(experiment, experience, {**tags, **words}, description)
         config = self.workspace.config
         values = pages.parameters(config, experience, trained, evaluation)

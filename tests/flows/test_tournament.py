@@ -114,6 +114,18 @@ def test_of_several_the_one_with_the_most_evidence_wins() -> None:
     assert found.let_go == ()
 
 
+def test_going_back_stops_at_the_predecessor_where_that_is_enough() -> None:
+    state = of(Entrant(2, "predecessor"), Entrant(3, "anchor"))
+    losses = {1: rows(0.5), 2: rows(0.2), 3: rows(0.1)}
+    found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA)
+    assert found.winner is not None
+    assert (found.winner.version, found.winner.role) == (2, "predecessor")
+    slide = {1: rows(0.5), 2: rows(0.49), 3: rows(0.1)}
+    found = tournament.measured(state, 7, slide, INCUMBENTS, SETTINGS, ALPHA)
+    assert found.winner is not None
+    assert (found.winner.version, found.winner.role) == (3, "anchor")
+
+
 def test_evidence_of_several_experiences_adds_up() -> None:
     state, looks = of(Entrant(2, "contender")), 0
     found = None
@@ -133,7 +145,9 @@ def test_a_contender_that_is_shown_to_be_worse_is_let_go() -> None:
     found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA)
     [(gone, why)] = found.let_go
     assert gone.version == 2
-    assert why.startswith("shown to be worse on 200 rows of 1 experience: loss higher by 0.300, e =")
+    assert why.startswith(
+        "shown to be worse on 200 rows of 1 experience: loss higher by 0.300, e ="
+    )
 
 
 def test_no_older_version_is_let_go_for_being_worse() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from perdure import drift_table
 from perdure.config import DriftConfig, parse
 from perdure.errors import ConfigError
-from perdure.records import ColumnDrift, Drift, to_json
+from perdure.records import ColumnDrift, Drift, DriftPoint, to_json
 from perdure.tasks import drift
 
 DATA = Path(__file__).parents[3] / "shared"
@@ -372,6 +372,27 @@ def test_the_table_shows_what_matters_first() -> None:
     written = drift_table.markdown(found, most=3)
     assert written.endswith("… and 2 more columns")
     assert len(drift_table.markdown(found).splitlines()) == 2 + 6
+
+
+def test_the_history_keeps_the_latest_experiences_and_the_columns_that_moved_most() -> None:
+    def found(columns: int) -> Drift:
+        ratios = [(f"c{n}", 0.002 * n) for n in range(columns)]
+        each = [ColumnDrift(name, "number", "as ever", far, 0.5, 0, 0) for name, far in ratios]
+        worst = ColumnDrift("wrong", "number", "broken", 0.1, 1.0, 0, 0, reason="why")
+        return Drift("broken", 0.3, 0.6, 9, 9, 9, (*each, worst))
+
+    history: tuple[DriftPoint, ...] = ()
+    for number in range(1, 8):
+        history = drift.extend(history, f"{number:06d}-a", found(300), window=3)
+    assert [one.experience for one in history] == ["000005-a", "000006-a", "000007-a"]
+    assert len(history[-1].columns) == drift.MOST_IN_HISTORY
+    assert list(history[-1].columns)[:3] == ["wrong", "c299", "c298"]
+    assert (history[-1].joint, history[-1].broken) == (0.5, ("wrong",))
+    assert history[-1].columns["c299"] == pytest.approx(1.196)
+    # Not compared, the history stays; judged again, an experience stands in it once.
+    assert drift.extend(history, "000008-a", None, window=3) == history
+    assert drift.extend(history, "000007-a", found(2), window=3)[:2] == history[:2]
+    assert DriftPoint.from_json(to_json(history[-1])) == history[-1]
 
 
 @pytest.mark.skipif(not (DATA / "data").exists(), reason=f"{DATA / 'data'} is missing")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from perdure.records import ColumnDrift, Drift, Epoch, Level, Matrix, Trained
+from perdure.records import DriftPoint, Epoch, Matrix, Trained
 from perdure.tasks import figures
 
 
@@ -102,19 +102,14 @@ assert "matplotlib.pyplot" not in sys.modules
     assert (tmp_path / "m.png").exists()
 
 
-def compared(columns: int, level: Level = "drifting") -> Drift:
-    found = [
-        ColumnDrift(
-            f"column {n}", "number", level if n == 1 else "as ever", 0.01 * n, 0.2, 0.0, 0.0
-        )
-        for n in range(columns)
-    ]
-    return Drift("drifting", 0.3, 0.2, 100, 100, 8, tuple(found))
+def compared(columns: int, broken: tuple[str, ...] = (), name: str = "1") -> DriftPoint:
+    ratios = {f"column {n}": 0.05 * n for n in range(columns)}
+    return DriftPoint(name, "broken" if broken else "drifting", 1.5, ratios, broken)
 
 
 @pytest.mark.parametrize(("columns", "experiences"), [(0, 1), (1, 1), (7, 33), (60, 100)])
 def test_drift_of_any_size(tmp_path: Path, columns: int, experiences: int) -> None:
-    history = [(f"{n:06d}-1a2b3c4d", compared(columns)) for n in range(experiences)]
+    history = [compared(columns, name=f"{n:06d}-1a2b3c4d") for n in range(experiences)]
     pixels = image.imread(figures.drift(history, tmp_path / "drift.png"))
     height, width = pixels.shape[:2]
     assert 250 < height < 2600
@@ -123,10 +118,10 @@ def test_drift_of_any_size(tmp_path: Path, columns: int, experiences: int) -> No
 
 
 def test_the_columns_that_moved_most_are_drawn_and_broken_ones_first() -> None:
-    names = figures._most_moved([compared(60), compared(3, "broken")])
+    names = figures._most_moved([compared(60), compared(3, ("column 1",))])
     assert len(names) == figures.MOST_COLUMNS
     assert names[:3] == ["column 1", "column 59", "column 58"]
-    cells, levels = figures._drift_cells([compared(60), compared(3, "broken")], names)
+    cells, levels = figures._drift_cells([compared(60), compared(3, ("column 1",))], names)
     assert cells[0].tolist() == [pytest.approx(0.05), figures.TWICE]
     assert np.isnan(cells[1, 1])
     assert cells[-1].tolist() == [pytest.approx(1.5)] * 2

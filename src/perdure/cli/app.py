@@ -165,7 +165,7 @@ def retrain(
     with console.bars():
         result = flows.run(root(workspace), profile)
     console.emit_json(result) if json else render.retrained(result)
-    raise typer.Exit(3 if any(one.reasons for one in result.learned) else 0)
+    raise typer.Exit(3 if any(one.kept_back for one in result.learned) else 0)
 
 
 @app.command(epilog=example("perdure promote 12"))

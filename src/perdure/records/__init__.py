@@ -2,7 +2,7 @@
 
 from perdure.records.base import Action, Metrics, to_json
 from perdure.records.data import DataRevision, Experience, Ingested, Quarantined
-from perdure.records.drift import ColumnDrift, Drift, Level
+from perdure.records.drift import ColumnDrift, Drift, DriftPoint, Level
 from perdure.records.learning import (
     SANITY,
     Answer,
@@ -53,6 +53,7 @@ __all__ = [
     "DeployedAutomation",
     "DeployedFlow",
     "Drift",
+    "DriftPoint",
     "Entrant",
     "Epoch",
     "Evaluated",

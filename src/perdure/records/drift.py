@@ -68,6 +68,23 @@ class Drift:
         """The columns that are drifting, and not broken."""
         return tuple(column for column in self.columns if column.level == "drifting")
 
+    def most_moved(self) -> list[ColumnDrift]:
+        """The columns: broken ones, drifting ones, then those that moved most."""
+        order = {"broken": 0, "drifting": 1, "as ever": 2}
+        return sorted(self.columns, key=lambda c: (order[c.level], -c.ratio, c.column))
+
+    def point(self, experience: str, most: int) -> DriftPoint:
+        """The comparison in short, with at most so many columns."""
+        kept = self.most_moved()[: max(0, most)]
+        joint = self.joint / self.joint_threshold if self.joint_threshold > 0 else 0.0
+        return DriftPoint(
+            experience,
+            self.level,
+            round(joint, 4),
+            {column.column: round(column.ratio, 4) for column in kept},
+            tuple(column.column for column in kept if column.level == "broken"),
+        )
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Drift:
         """Read what `to_json` wrote; keys of a later version are left out.
@@ -78,6 +95,29 @@ class Drift:
         columns = tuple(ColumnDrift(**_known(ColumnDrift, c)) for c in value["columns"])
         rest = {**_known(cls, value), "columns": columns, "reasons": tuple(value["reasons"])}
         return cls(**rest)
+
+
+@dataclass(frozen=True)
+class DriftPoint:
+    """Drift of one experience in short: what a series over experiences needs."""
+
+    experience: str
+    level: Level
+    joint: float
+    """All columns together: the distance in units of its threshold; above 1 is drift."""
+    columns: Mapping[str, float]
+    """The same of each column; of a wide table those that moved most."""
+    broken: tuple[str, ...] = ()
+    """Which of them are broken."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DriftPoint:
+        """Read what `to_json` wrote; keys of a later version are left out.
+
+        Raises:
+            KeyError, TypeError: It is something else.
+        """
+        return cls(**{**_known(cls, value), "broken": tuple(value["broken"])})
 
 
 def _known(record: type, value: Mapping[str, Any]) -> dict[str, Any]:

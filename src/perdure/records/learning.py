@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from perdure.records.base import Metrics
-from perdure.records.drift import Drift
+from perdure.records.drift import Drift, DriftPoint
 from perdure.records.tournament import Arrival
 
 Answer = Literal["passed", "refused", "undecided"]
@@ -179,6 +179,9 @@ class Evaluation:
     """Of the experience, before it was learned; None: there was no champion."""
     arrival: Arrival | None = None
     """What the experience showed of those that might serve, before it was learned."""
+    drift_history: tuple[DriftPoint, ...] = ()
+    """Drift of the latest experiences that this line of versions has learned, this one last; at
+    most `evaluation.window`."""
 
 
 @dataclass(frozen=True)

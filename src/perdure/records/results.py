@@ -7,6 +7,7 @@ from typing import Literal
 
 from perdure.records.base import Metrics
 from perdure.records.data import DataRevision, Ingested
+from perdure.records.drift import Drift
 from perdure.records.learning import Answer, Measured, Verdict
 from perdure.records.tournament import Arrival
 
@@ -46,7 +47,16 @@ class Learned:
     average: Metrics | None
     forgetting: float | None
     arrival: Arrival | None = None
-    """What it showed before anything learned from it; None: there was nothing to measure."""
+    """What it showed in this step before anything learned from it; None: there was nothing to
+    measure, or an earlier step measured it."""
+    drift: Drift | None = None
+    """How far it is from what the champion learned from; None: it was not compared."""
+
+    @property
+    def kept_back(self) -> bool:
+        """Whether something is held now that was not: the experience, or what went back."""
+        moved = self.arrival.action if self.verdict == "postponed" and self.arrival else None
+        return bool(self.reasons) and moved != "promoted"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from perdure.cli.render.results import (
     file_line,
     ingested,
     initialised,
+    learned,
     pinned,
     promoted,
     quarantined,
@@ -16,10 +17,19 @@ from perdure.cli.render.results import (
 from perdure.cli.render.schema import schema, schema_changed, schema_differences
 from perdure.cli.render.service import deployed, ended, log_line, logs, running
 from perdure.cli.render.state import history, shown, status
-from perdure.cli.render.words import number, table, verdict_word
+from perdure.cli.render.words import (
+    arrival_grid,
+    drift_grid,
+    number,
+    table,
+    verdict_grid,
+    verdict_word,
+)
 
 __all__ = [
+    "arrival_grid",
     "deployed",
+    "drift_grid",
     "ended",
     "evaluated",
     "examined",
@@ -27,6 +37,7 @@ __all__ = [
     "history",
     "ingested",
     "initialised",
+    "learned",
     "log_line",
     "logs",
     "number",
@@ -43,5 +54,6 @@ __all__ = [
     "shown",
     "status",
     "table",
+    "verdict_grid",
     "verdict_word",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 
-from perdure import verdict_table
+from perdure import arrival_table, drift_table, verdict_table
 from perdure.cli.console import out
 from perdure.cli.render.words import (
     BAD,
@@ -26,6 +26,7 @@ from perdure.records import (
     Ingest,
     Ingested,
     Initialised,
+    Learned,
     Pinned,
     Promoted,
     Retrained,
@@ -89,7 +90,7 @@ def retrained(result: Retrained) -> None:
         for one in result.learned:
             shown.add_row(
                 one.experience,
-                str(one.version or "–"),
+                str(_moved_to(one) or one.version or "–"),
                 verdict_word(one),
                 number(main_metric(one.prequential)),
                 number(main_metric(one.average)),
@@ -97,26 +98,65 @@ def retrained(result: Retrained) -> None:
             )
         out.print(shown)
         for one in result.learned:
-            mark = NOTED if one.verdict == "postponed" else BAD
-            for reason in one.reasons:
-                out.print(f"{mark} {one.experience}: {escape(reason)}")
+            learned(one)
     out.print(f"Champion: {_version(result.champion)}. Challenger: {_version(result.challenger)}.")
     if result.challenger != result.champion:
         out.print(f"Next: [bold]perdure promote {result.challenger}[/]")
     if result.profile:
         out.print(f"Profile: {escape(result.profile)}", soft_wrap=True)
-    if any(one.reasons for one in result.learned):
+    if any(one.kept_back for one in result.learned):
         out.print("What is held stays out of training until [bold]perdure release ID[/].")
 
 
-def promoted(result: Promoted) -> None:
+def learned(one: Learned, indent: str = "") -> None:
+    """What became of one experience, in a sentence where it is more than a promotion."""
+    for mark, words in _sentences(one):
+        out.print(f"{indent}{mark} {one.experience}: {escape(words)}")
+
+
+def _sentences(one: Learned) -> Iterator[tuple[str, str]]:
+    shown = one.arrival
+    if shown is not None and shown.action == "promoted":
+        yield (
+            GOOD,
+            f"version {shown.version}, refused before, is better than the champion "
+            f"({arrival_table.proof(shown)}): it serves now, and training goes on from it",
+        )
+    elif shown is not None and shown.action == "rolled back":
+        yield (
+            NOTED,
+            f"version {shown.version} is better than the champion, version {shown.champion} "
+            f"({arrival_table.proof(shown)}): the model went back to it by itself",
+        )
+    elif one.version is None:  # broken, or it cannot be learned at all
+        reason = "; ".join(one.reasons).removeprefix("broken: ")
+        broken = shown is not None and shown.action == "held"
+        yield BAD, f"{'broken, and ' if broken else ''}held before it was learned: {reason}"
+    else:
+        for reason in one.reasons:
+            yield BAD, reason
+    if one.verdict == "refused" and one.version is not None:
+        yield NOTED, f"version {one.version} is tried on what arrives next"
+    if shown is not None and one.verdict != "postponed":
+        for version, why in zip(shown.let_go, shown.reasons, strict=True):
+            yield NOTED, f"version {version} is tried no longer: {why}"
+    if one.drift is not None and one.drift.level == "drifting" and one.verdict != "postponed":
+        yield NOTED, drift_table.summary(one.drift)
+
+
+def _moved_to(one: Learned) -> int | None:
+    return one.arrival.version if one.verdict == "postponed" and one.arrival else None
+
+
+def promoted(result: Promoted, indent: str = "") -> None:
     """A promotion by hand."""
     if not result.changed:
-        out.print(f"Version {result.version} is the champion already.")
+        out.print(f"{indent}Version {result.version} is the champion already.")
         return
     how = " against the gates" if result.forced else ""
-    out.print(f"{GOOD} Version [bold]{result.version}[/] is the champion{how}.")
-    out.print(f"  It replaced {_version(result.replaced)}; take it back: [bold]perdure rollback[/]")
+    out.print(f"{indent}{GOOD} Version [bold]{result.version}[/] is the champion{how}.")
+    before = _version(result.replaced)
+    out.print(f"{indent}  It replaced {before}; take it back: [bold]perdure rollback[/]")
 
 
 def pinned(result: Pinned) -> None:

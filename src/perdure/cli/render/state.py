@@ -7,10 +7,19 @@ from typing import Any
 
 from rich.markup import escape
 
-from perdure import disk, running
+from perdure import arrival_table, disk, drift_table, running
 from perdure.cli.console import out
 from perdure.cli.render.service import parts
-from perdure.cli.render.words import BAD, counted, number, table, verdict_grid
+from perdure.cli.render.words import (
+    BAD,
+    arrival_grid,
+    counted,
+    drift_grid,
+    number,
+    table,
+    verdict_grid,
+)
+from perdure.records import Arrival, Drift, Standing
 
 Json = Mapping[str, Any]
 
@@ -36,7 +45,7 @@ def status(result: Json) -> None:
         )
     for alias in result["moved_in_mlflow"]:
         out.print(f"  {BAD} {alias} was moved in MLflow  → [bold]perdure retrain[/] records it")
-    _tournament(result["tournament"])
+    tournament(result["tournament"])
     _list("pending", result["pending"], "perdure retrain")
     held = [f"{one['id']}  {'; '.join(one['reasons'])}" for one in result["held"]]
     _list("held", held, "perdure release ID")
@@ -55,7 +64,7 @@ def status(result: Json) -> None:
         parts(running.from_json(result["running"]))
 
 
-def _tournament(entrants: Sequence[Json]) -> None:
+def tournament(entrants: Sequence[Json]) -> None:
     """Who is measured beside the champion on what arrives."""
     for one in entrants:
         role = f"{one['role']}, pinned" if one["pinned"] else one["role"]
@@ -65,11 +74,13 @@ def _tournament(entrants: Sequence[Json]) -> None:
         if one["rows"]:
             side = "better" if one["difference"] >= 0 else "worse"
             words += (
-                f", {side} by {abs(one['difference']):.3f} a row on {counted(one['rows'], 'row')}, "
-                f"evidence {one['evidence']:.3g} of {one['needed']:.3g}"
+                f": {side} by {abs(one['difference']):.3f} a row on {counted(one['rows'], 'row')}, "
+                f"evidence {arrival_table.evidence(one['evidence'])} of {one['needed']:.3g} needed"
             )
+        else:
+            words += ": nothing has arrived since that it had not learned"
         if one["left"] is not None:
-            words += f", tried on {counted(one['left'], 'experience')} more"
+            words += f"; tried on {counted(one['left'], 'experience')} more"
         out.print(f"  {role:<11} {words}")
 
 
@@ -124,7 +135,25 @@ def shown(result: Json) -> None:
     if result["findings"] is not None:
         out.print(verdict_grid(result["findings"]))
     _metrics(result["metrics"])
+    before(result["arrival"], result["drift"])
     matrix(result["matrix"])
+
+
+def before(arrival: Json | None, drift: Json | None) -> None:
+    """What the experience showed before anything learned from it."""
+    if arrival is not None:
+        standings = tuple(Standing(**one) for one in arrival["standings"])
+        lists = {key: tuple(arrival[key]) for key in ("let_go", "reasons")}
+        record = Arrival(**{**arrival, **lists, "standings": standings})
+        out.print(f"Before {record.experience} was learned, those that might serve had on it:")
+        out.print(arrival_grid(record))
+        out.print(arrival_table.CAPTION, style="dim", soft_wrap=False)
+    if drift is not None:
+        found = Drift.from_json(drift)
+        out.print(
+            f"Drift, from what the champion had learned: {escape(drift_table.summary(found))}"
+        )
+        out.print(drift_grid(found))
 
 
 def _metrics(metrics: Json) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from perdure import verdict_table
-from perdure.records import Learned, Metrics, Verdict
+from perdure import arrival_table, drift_table, verdict_table
+from perdure.cli.console import out
+from perdure.records import Arrival, Drift, Learned, Metrics, Verdict
 
 GOOD, BAD = "[green]✓[/]", "[red]✗[/]"
 NOTED = "[yellow]![/]"
+NARROW = 120
+"""Columns of a terminal below which wide tables are packed closely."""
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -40,19 +45,79 @@ MARKS = {"passed": GOOD, "refused": BAD, "undecided": "[yellow]?[/]"}
 
 def verdict_grid(verdict: Verdict) -> Table:
     """Every gate's answer and numbers."""
-    names = verdict_table.HEADER
-    grid = table(*(f">{n}" if n in verdict_table.NUMBERS else n for n in names))
+    grid = _grid(verdict_table.HEADER, verdict_table.NUMBERS)
     colours = {"passed": "green", "refused": "red", "undecided": "yellow"}
     for reason, row in zip(verdict.reasons, verdict_table.rows(verdict), strict=True):
         gate, answer, *rest = map(escape, row)
-        grid.add_row(gate, f"[{colours[reason.answer]}]{answer}[/]", *rest)
+        grid.add_row(gate, f"[{colours[reason.answer]}]{answer}[/]", *map(_folded, rest))
     return grid
+
+
+def drift_grid(drift: Drift, most: int = drift_table.MOST) -> Table:
+    """Every column's distance from what the champion learned from; of many, the farthest.
+
+    What differs stands below the table where the terminal is narrow, and nowhere where nothing
+    does.
+    """
+    *names, differs = drift_table.HEADER
+    reasons = any(one.reason for one in drift_table.shown(drift, most))
+    grid = _grid([*names, differs] if reasons and not _narrow() else names, drift_table.NUMBERS)
+    colours = {"broken": "red", "drifting": "yellow", "as ever": "green"}
+    notes = []
+    for column, level, *rest, reason in drift_table.rows(drift, most):
+        cells = [escape(column), f"[{colours[level]}]{level}[/]", *map(escape, rest)]
+        if reasons and not _narrow():
+            cells.append(escape(reason))
+        elif reason:
+            notes.append(escape(f"{column}: {reason}"))
+        grid.add_row(*cells)
+    left = len(drift.columns) - most
+    if left > 0:
+        notes.append(f"… and {counted(left, 'more column')}, nearer than these")
+    if notes:
+        grid.caption, grid.caption_justify = "\n".join(notes), "left"
+    return grid
+
+
+def arrival_grid(arrival: Arrival) -> Table:
+    """What an experience showed of those that might serve."""
+    grid = _grid(arrival_table.HEADER, arrival_table.NUMBERS)
+    for row, version in zip(arrival_table.rows(arrival), _versions(arrival), strict=True):
+        won = arrival.version is not None and version == arrival.version
+        grid.add_row(*(f"[bold green]{cell}[/]" if won else cell for cell in map(escape, row)))
+    return grid
+
+
+def _grid(names: Sequence[str], numbers: Collection[str]) -> Table:
+    """An empty table, packed closely where the terminal is narrow."""
+    grid = table(*(f">{name}" if name in numbers else name for name in names))
+    if _narrow():
+        grid.padding = 0
+    return grid
+
+
+def _narrow() -> bool:
+    return out.width < NARROW
+
+
+def _folded(cell: str) -> str:
+    """A cell that folds between words where the terminal is narrow."""
+    if not _narrow():
+        return cell
+    return cell.replace("_", "_\n").replace(" (", "\n(").replace(" to ", " to\n")
+
+
+def _versions(arrival: Arrival) -> list[int | None]:
+    return [arrival.champion, *(one.version for one in arrival.standings)]
 
 
 def verdict_word(one: Learned) -> str:
     """The verdict in one coloured word."""
     if one.verdict == "postponed":
-        return "[yellow]postponed[/]"
+        promoted = one.arrival is not None and one.arrival.action == "promoted"
+        return "[green]contender promoted[/]" if promoted else "[yellow]rolled back[/]"
+    if one.version is None and one.reasons:
+        return "[red]held[/]"
     if one.reasons:
         return f"[red]{one.verdict}, held[/]"
     word = "passed" if one.verdict == "passed" else "undecided, let through"

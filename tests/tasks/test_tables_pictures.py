@@ -105,13 +105,14 @@ def test_an_unreadable_image_is_one_refused_row_with_its_name(tmp_path: Path) ->
     assert dict(kept) == {name: content[name] for name in wanted}
 
 
-def test_a_folder_that_is_no_class_is_refused_row_by_row(tmp_path: Path) -> None:
+def test_a_folder_of_a_new_class_waits_until_there_are_enough(tmp_path: Path) -> None:
     schema = schema_of(kit.folder(tmp_path / "a", kit.files(20)))
     more = kit.files(20) | {f"grey/{n}.png": kit.png(kit.pixels("dark", n)) for n in range(4)}
     found = check(read(kit.folder(tmp_path / "b", more), schema), schema)
     assert (len(found.accepted), found.refused_rows) == (40, 4)
     assert found.summary == (
-        "row 41: label = 'grey' is not one of the classes 'bright', 'dark' (and 3 more such)",
+        "row 41: label = 'grey' is a new class with 4 rows in this file; the least is 10 "
+        "(and 3 more such)",
     )
 
 

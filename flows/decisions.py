@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from perdure.config import TournamentConfig
 from perdure.flows import tournament
 from perdure.records import (
+    IN_MLFLOW,
     Action,
     Arrival,
     Change,
@@ -22,8 +23,8 @@ from perdure.records import (
     Version,
 )
 
-IN_MLFLOW = "MLflow"
-"""Who moved an alias that no change of Perdure's moved."""
+WAITS = "waits for approval"
+"""What the history says of a challenger that a person is to approve."""
 
 
 def utc_now() -> str:
@@ -50,7 +51,11 @@ def passed(
     """The challenger moves, and with automatic promotion the champion."""
     replaced = now.champion.version if now.champion else None
     how = "passed every gate" if verdict.answer == "passed" else "no gate showed harm"
-    promotion = _event("promoted", version, by, replaced=replaced, reason=how)
+    event = (
+        _event("promoted", version, by, replaced=replaced, reason=how)
+        if automatic
+        else _event("moved", version, by, reason=f"{how}; {WAITS}")
+    )
     change = Change(
         key=_key("passed"),
         expects=expected(now),
@@ -58,7 +63,7 @@ def passed(
         | ({"champion": version.version} if automatic else {}),
         replaced={version.version: replaced} if automatic else {},
         verdicts={version.version: verdict},
-        events=(promotion,) if automatic else (),
+        events=(event,),
     )
     if not automatic:
         return change
@@ -221,6 +226,33 @@ def rolled_back(
     return _with(now, replace(change, events=(*change.events, *gone)), state)
 
 
+def not_approved(now: Registered, version: Version, reason: str | None, by: str) -> Change:
+    """A person refuses the challenger: training goes on from the champion.
+
+    What only the challenger had learned is held. Where there is no champion, training begins anew,
+    and no contender is left to compare with.
+    """
+    why = f"version {version.version} was not approved" + (f": {reason}" if reason else "")
+    if now.champion is not None:
+        return rolled_back(now, now.champion, why, False, by)
+    at = utc_now()
+    held = tuple(id_ for id_ in version.cursor if id_ not in now.held)
+    contenders = now.tournament.of("contender")
+    gone = tuple(_let_go(e, f"goes on from version {version.version}", at, by) for e in contenders)
+    change = Change(
+        key=_key("not-approved"),
+        expects=expected(now),
+        aliases={"challenger": None},
+        hold=tuple(Held(id_, (why,), at, by) for id_ in held),
+        events=(
+            _event("refused", version, by, reason=why, at=at),
+            *(Event(at, "held", experience=id_, reason=why, by=by) for id_ in held),
+            *gone,
+        ),
+    )
+    return _with(now, change, tournament.without(now.tournament, [e.version for e in contenders]))
+
+
 def moved_in_mlflow(
     now: Registered, before: Mapping[str, Version | None], lines: Mapping[str, Collection[int]]
 ) -> Change:
@@ -364,7 +396,7 @@ def _taking(
                 winner,
                 by,
                 replaced=replaced if automatic else None,
-                reason=f"contender {reason}",
+                reason=f"contender {reason}" + ("" if automatic else f"; {WAITS}"),
                 at=at,
             ),
         ),

@@ -7,7 +7,7 @@ import logging
 from perdure.config import Workspace
 from perdure.errors import Corrupt, LockHeld, PerdureError, UsageError
 from perdure.flows import decisions, model_lock, tournament
-from perdure.records import Change, Registered, Version
+from perdure.records import IN_MLFLOW, Change, Registered, Version
 from perdure.tasks.registry import Registry
 
 logger = logging.getLogger("perdure")
@@ -104,7 +104,7 @@ def _anchor_moved(registry: Registry, now: Registered) -> Change | None:
     version = _version(registry, found)
     if version is None:
         return None
-    return decisions.pinned(now, version, "the alias anchor was set in MLflow", decisions.IN_MLFLOW)
+    return decisions.pinned(now, version, "the alias anchor was set in MLflow", IN_MLFLOW)
 
 
 def _version(registry: Registry, number: int | None) -> Version | None:

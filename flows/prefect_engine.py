@@ -93,6 +93,13 @@ def is_of_its_own() -> bool:
     return run is not None and run.parent_task_run_id is None
 
 
+def is_of_a_deployment() -> bool:
+    """Whether the caller runs inside a flow run of a deployment, which can wait for a person."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run is not None and run.deployment_id is not None
+
+
 def step(
     fn: Callable[P, R],
     *,

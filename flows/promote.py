@@ -6,6 +6,7 @@ from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, model_lock, prefect_engine
 from perdure.flows.line import line, settle
 from perdure.flows.prefect_engine import flow, step
+from perdure.flows.service import approvals
 from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import Promoted, Registered
@@ -60,6 +61,8 @@ def promote(
         change = decisions.promoted_by_hand(now, wanted, refused, reason, who(), ancestors)
         step(registry.apply, name="move the aliases", retries=2)(change)
         replaced = change.replaced[version]
+    if prefect_engine.in_flow_run():
+        approvals.settle(ws)
     prefect_engine.report(
         f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}",
         "promote",

@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from perdure import arrival_table
 from perdure.config import Workspace
 from perdure.errors import Fault
 from perdure.flows import ingest, model_lock, prefect_engine
@@ -14,6 +15,7 @@ from perdure.flows.learn import learn
 from perdure.flows.line import settle
 from perdure.flows.pending import pending
 from perdure.flows.prefect_engine import flow
+from perdure.flows.service import approvals
 from perdure.flows.telling import telling
 from perdure.flows.workspace import clear_scratch, open_workspace
 from perdure.progress import track
@@ -77,6 +79,8 @@ def retrain(
             # What was registered before is not trained again, and leaves no trace.
             traced = place if place is not None and place.is_dir() else traced
         now = registry.read()
+    if prefect_engine.in_flow_run():
+        approvals.settle(ws, again=True)
     if profile and traced is None:
         logger.warning("Nothing was trained, so there is no profile.")
     prefect_engine.report(_markdown(learned), "retrain")
@@ -108,8 +112,14 @@ def _markdown(learned: list[Learned]) -> str:
     if not learned:
         return "Nothing was pending."
     lines = ["| experience | version | verdict | champion moved |", "|---|---|---|---|"]
-    lines += [
-        f"| {one.experience} | {one.version or ''} | {one.verdict} | {one.promoted} |"
-        for one in learned
-    ]
+    lines += [f"| {' | '.join(_cells(one))} |" for one in learned]
     return "\n".join(lines)
+
+
+def _cells(one: Learned) -> tuple[str, str, str, str]:
+    """A row of the page; what moved the model, or is broken, has no version of its own."""
+    shown = one.arrival
+    if one.version is not None or shown is None:
+        return one.experience, str(one.version or ""), one.verdict, "yes" if one.promoted else ""
+    moved = "yes" if shown.action != "held" and shown.version != shown.champion else ""
+    return one.experience, str(shown.version or ""), arrival_table.outcome(shown), moved

@@ -10,6 +10,7 @@ from perdure.errors import GateRefused, UsageError
 from perdure.flows import decisions, model_lock, prefect_engine
 from perdure.flows.line import settle
 from perdure.flows.prefect_engine import flow, step
+from perdure.flows.service import approvals
 from perdure.flows.telling import telling
 from perdure.flows.workspace import open_workspace, who
 from perdure.records import Change, Registered, RolledBack, Version
@@ -63,6 +64,8 @@ def rollback(
         if to is None:
             _remember(ws, change)
         step(registry.apply, name="move the aliases", retries=2)(change)
+    if prefect_engine.in_flow_run():
+        approvals.settle(ws)
     held = tuple(one.id for one in change.hold)
     replaced = now.champion.version if now.champion else None
     prefect_engine.report(

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from perdure.config import Workspace
 from perdure.errors import PerdureError
 from perdure.flows.service import api, names
-from perdure.records import to_json
+from perdure.records import IN_MLFLOW, to_json
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -21,6 +21,7 @@ logger = logging.getLogger("perdure")
 EventName = Literal[
     "perdure.data.arrived",
     "perdure.model.promoted",
+    "perdure.model.waiting",
     "perdure.model.refused",
     "perdure.model.rolled-back",
     "perdure.experience.held",
@@ -32,8 +33,6 @@ EventName = Literal[
 BY = "perdure.by"
 """Label of an event's resource: whose doing it was. A promotion of Perdure's own starts nothing."""
 OURSELVES = "perdure"
-ELSEWHERE = "elsewhere"
-"""As `by` in the payload: Perdure only noticed it."""
 
 
 Heard = tuple[int, str | None]
@@ -73,7 +72,7 @@ def emit(
         "id": str(id or uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": name,
-        "resource": resource(ws, ELSEWHERE if payload.get("by") == ELSEWHERE else OURSELVES),
+        "resource": resource(ws, IN_MLFLOW if payload.get("by") == IN_MLFLOW else OURSELVES),
         "payload": to_json(payload),
     }
     try:

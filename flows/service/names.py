@@ -6,8 +6,8 @@ import hashlib
 import re
 from typing import Literal
 
-Name = Literal["ingest", "retrain", "evaluate", "rollback", "promote"]
-NAMES: tuple[Name, ...] = ("ingest", "retrain", "evaluate", "rollback", "promote")
+Name = Literal["ingest", "retrain", "evaluate", "rollback", "promote", "approve"]
+NAMES: tuple[Name, ...] = ("ingest", "retrain", "evaluate", "rollback", "promote", "approve")
 """The flows that are deployed."""
 
 Pool = Literal["cpu", "gpu"]

@@ -38,6 +38,7 @@ class Notice:
         ids = _listed(self.experiences)
         what = {
             "promoted": f"{v} is the champion",
+            "waiting": f"{v} waits for approval",
             "refused": f"{v} was refused",
             "held": self.refused or f"{ids} {'is' if len(self.experiences) == 1 else 'are'} held",
             "rolled back": f"rolled back to {v}",
@@ -49,11 +50,12 @@ class Notice:
     def body(self) -> str:
         """A few lines; the last is the next command."""
         lines = [f"{self.subject}."]
-        if self.replaced is not None:
+        if self.replaced not in (None, self.version):
             lines.append(f"It replaced version {self.replaced}.")
         if self.experiences and self.occasion != "held":
             held = f"Held: {_listed(self.experiences)}."
-            lines.append(held if self.occasion != "promoted" else f"Learned: {held[6:]}")
+            learned = self.occasion in ("promoted", "waiting")
+            lines.append(f"Learned: {held[6:]}" if learned else held)
         if self.reason:
             lines.append(f"Why: {line(self.reason)}")
         lines.append(f"When: {self.at}" + (f", by {line(self.by)}" if self.by else ""))
@@ -70,6 +72,10 @@ class Notice:
         if self.occasion == "held":
             return "perdure status, then perdure release ID once it is clear why"
         shown = "perdure status" if self.version is None else f"perdure show {self.version}"
+        if self.occasion == "waiting":
+            return f"{shown}; perdure promote {self.version} approves it, as Prefect's page does"
+        if self.occasion == "rolled back" and self.experiences:
+            return f"{shown}; perdure release ID once it is clear why it was held"
         return f"{shown}; perdure rollback takes it back" if self.occasion == "promoted" else shown
 
     def facts(self) -> dict[str, Any]:

@@ -164,7 +164,11 @@ class Worker(ProcessWorker, abc.ABC):
         self._away = True
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        due = [one for one in await super()._get_scheduled_flow_runs() if self._is_mine(one)]
+        found = await super()._get_scheduled_flow_runs()
+        # One that was suspended, and is answered while its process is still ending, would end the
+        # worker with all its runs: Prefect counts each once. It is taken a moment later.
+        ending = set(self.limiter.statistics().borrowers)
+        due = [one for one in found if one.flow_run.id not in ending and self._is_mine(one)]
         extra = overtaken([one.flow_run for one in due])
         for run in extra:
             note = "A later run of the schedule is due as well, and one is enough."

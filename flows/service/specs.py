@@ -59,6 +59,7 @@ FORMS: dict[Name, tuple[Field, ...]] = {
         Field("reason", "Reason"),
         Field("force", "Force, against the gates"),
     ),
+    "approve": (Field("version", "Version", minimum=1),),
 }
 """The parameters that people fill in, in this order; the workspace is the worker's."""
 
@@ -72,7 +73,8 @@ LIMITS: dict[Name, str] = {
     # What somebody asked for by its path must not be dropped.
     "ingest": "ENQUEUE",
 }
-"""One run at a time of each, and what becomes of the second; evaluation changes nothing."""
+"""One run at a time of each, and what becomes of the second; evaluation changes nothing, and of
+approvals each waits for its own version."""
 
 GRACE_S = 60
 """How long a slot stays taken by a run that was killed, at most (Prefect's least)."""

@@ -23,6 +23,7 @@ from perdure import parent
 from perdure.errors import PerdureError
 from perdure.flows.service import arrivals, sources, warm
 from perdure.flows.service.loops import Loop, Settings
+from perdure.flows.service.mlflow_moves import Moves
 from perdure.flows.service.reconciliation import SOON_S, TICK_S, Reconciliation
 from perdure.flows.service.remote import Remote
 from perdure.flows.workspace import root_of
@@ -52,6 +53,9 @@ class Watcher:
         reconciliation = Reconciliation(self._settings.get, self._arrivals, self._remote)
         self._reconciling = Loop("The reconciliation", reconciliation.look)
         reconciliation.stopped = self._reconciling.stopped
+        moves = Moves(self._settings.get)
+        recording = Loop("Moves in MLflow", moves.look)
+        moves.stopped = recording.stopped
         self._loops = [
             self._looking,
             Loop("Listening to the inbox", self._listen),
@@ -61,6 +65,8 @@ class Watcher:
             self._reconciling,
             Loop("Ending zombies", self._sweeping_step()),
             Loop("The herald", self._herald_step()),
+            Loop("Approvals", self._approvals_step()),
+            recording,
         ]
 
     def start(self) -> None:
@@ -144,6 +150,15 @@ class Watcher:
             from perdure.flows.service import herald
 
             herald.tell(self._settings.get())
+            return TICK_S
+
+        return step
+
+    def _approvals_step(self) -> Callable[[], float]:
+        def step() -> float:
+            from perdure.flows.service import approvals
+
+            approvals.settle(self._settings.get())
             return TICK_S
 
         return step

@@ -27,6 +27,10 @@ class Standing:
     changing: bool
     """Somebody is at a change, or was killed at one; `recover` finishes it."""
     tags: Mapping[str, str]
+    challenger: int | None = None
+    challenger_since: str | None = None
+    moved: bool = False
+    """A person moved champion or challenger in MLflow, and the history does not say so yet."""
 
 
 class News:
@@ -54,11 +58,17 @@ class News:
         tags, aliases = (found.tags, found.aliases) if found is not None else self._asked()
         if not tags and not aliases:
             return None
+        recorded, changing = codec.recorded(tags), codec.INTENT in tags
         return Standing(
             events=int(tags.get(codec.EVENTS, "0")),
             champion=aliases.get("champion"),
-            changing=codec.INTENT in tags,
+            changing=changing,
             tags=tags,
+            challenger=aliases.get("challenger"),
+            challenger_since=tags.get(codec.since("challenger")),
+            moved=recorded is not None
+            and not changing
+            and any(aliases.get(alias) != number for alias, number in recorded.items()),
         )
 
     def events(self, first: int, last: int) -> tuple[Event, ...]:

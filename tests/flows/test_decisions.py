@@ -385,7 +385,34 @@ def test_with_manual_promotion_only_the_challenger_moves(automatic: bool) -> Non
     made = version(1, ("000001-a",))
     change = decisions.passed(now, made, PASS, automatic, BY, SETTINGS)
     assert ("champion" in change.aliases) == automatic
-    assert [event.action for event in change.events] == (["promoted"] if automatic else [])
+    [event] = change.events
+    assert event.action == ("promoted" if automatic else "moved")
+    assert (decisions.WAITS in (event.reason or "")) != automatic
+
+
+def test_a_challenger_that_is_not_approved_is_taken_back_to_the_champion() -> None:
+    first, second = version(1, ("000001-a",)), version(2, ("000001-a", "000002-b"))
+    now = Registered(first, second, None, None, {})
+    change = decisions.not_approved(now, second, "too slow", BY)
+    assert {a: n for a, n in change.aliases.items() if a in ("champion", "challenger")} == {
+        "champion": 1,
+        "challenger": 1,
+    }
+    assert [held.id for held in change.hold] == ["000002-b"]
+    assert change.events[0].action == "rolled back"
+    assert change.events[0].reason == "version 2 was not approved: too slow"
+
+
+def test_a_first_challenger_that_is_not_approved_leaves_none_and_its_contenders_go() -> None:
+    first = version(1, ("000001-a",))
+    entrants = (Entrant(2, "contender", experience="000002-b"),)
+    now = Registered(None, first, None, None, {}, tournament=Tournament(2, entrants))
+    change = decisions.not_approved(now, first, None, BY)
+    assert change.aliases["challenger"] is None
+    assert [held.id for held in change.hold] == ["000001-a"]
+    assert [event.action for event in change.events] == ["refused", "held", "let go"]
+    assert change.tournament is not None
+    assert change.tournament.entrants == ()
 
 
 def test_a_contender_that_wins_and_what_follows_is_one_change() -> None:

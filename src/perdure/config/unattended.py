@@ -13,8 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from perdure.config.durations import Duration, Memory
 from perdure.config.training import Section
 
-Occasion = Literal["promoted", "refused", "held", "rolled back", "crashed"]
-OCCASIONS: tuple[Occasion, ...] = ("promoted", "refused", "held", "rolled back", "crashed")
+Occasion = Literal["promoted", "waiting", "refused", "held", "rolled back", "crashed"]
+OCCASIONS: tuple[Occasion, ...] = (
+    "promoted", "waiting", "refused", "held", "rolled back", "crashed",
+)  # fmt: skip
 """What a notice may be sent of."""
 
 MOST_PER_GPU = 16

@@ -1,6 +1,6 @@
 """What passes between the steps: frozen results, with no behaviour but their JSON form."""
 
-from perdure.records.base import Action, Metrics, to_json
+from perdure.records.base import IN_MLFLOW, Action, Metrics, to_json
 from perdure.records.data import DataRevision, Experience, Ingested, Quarantined
 from perdure.records.drift import ColumnDrift, Drift, DriftPoint, Level
 from perdure.records.learning import (
@@ -21,6 +21,7 @@ from perdure.records.learning import (
 from perdure.records.registry import Change, Event, Held, Registered, Version
 from perdure.records.results import (
     Applied,
+    Approval,
     Check,
     Deployed,
     DeployedAutomation,
@@ -38,10 +39,12 @@ from perdure.records.results import (
 from perdure.records.tournament import Arrival, Entrant, Evidence, Role, Standing, Tournament
 
 __all__ = [
+    "IN_MLFLOW",
     "SANITY",
     "Action",
     "Answer",
     "Applied",
+    "Approval",
     "Arrival",
     "Candidate",
     "Change",

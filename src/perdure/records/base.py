@@ -18,6 +18,10 @@ Action = Literal[
 """What an event of the history says happened to a version or an experience."""
 
 
+IN_MLFLOW = "MLflow"
+"""In the history, who moved an alias that no change of Perdure's moved."""
+
+
 def to_json(value: Any) -> Any:
     """A record as plain JSON values: dataclasses to dicts, tuples to lists, paths to text.
 

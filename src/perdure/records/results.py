@@ -82,6 +82,18 @@ class Promoted:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """What became of a version that waited for approval."""
+
+    version: int
+    outcome: Literal["approved", "refused", "superseded"]
+    """Superseded: it does not wait any more, and nothing was changed."""
+    reason: str | None = None
+    held: tuple[str, ...] = ()
+    """Experiences set aside, for only a refused version had learned them."""
+
+
+@dataclass(frozen=True)
 class RolledBack:
     """A rollback."""
 

@@ -17,6 +17,7 @@ import pytest
 from perdure import config
 from perdure.config import Workspace
 from perdure.flows import decisions
+from perdure.flows.line import line
 from perdure.flows.service import herald, outbox
 from perdure.records import Reason, Verdict
 from perdure.tasks.registry import Registry
@@ -66,7 +67,9 @@ def versions(ws: Workspace) -> Registry:
 
 def promote(registry: Registry, number: int) -> None:
     now = registry.read()
-    registry.apply(decisions.promoted_by_hand(now, registry.version(number), False, "why", BY))
+    ancestors = line(registry, now.challenger)
+    version = registry.version(number)
+    registry.apply(decisions.promoted_by_hand(now, version, False, "why", BY, ancestors))
 
 
 def refuse(registry: Registry, number: int) -> None:

@@ -86,6 +86,7 @@ def test_what_the_configuration_says_anew_is_updated(
         "evaluate/moves": ("updated", "gpu"),
         "rollback/moves": ("unchanged", "cpu"),
         "promote/moves": ("unchanged", "cpu"),
+        "approve/moves": ("unchanged", "cpu"),
     }
     assert {a.name: a.change for a in result.automations}["moves: data arrived"] == "updated"
     with configured.client() as client:
@@ -106,14 +107,14 @@ def test_two_at_once_do_no_harm(configured: Server, make_workspace: MakeWorkspac
         found = [d for d in client.read_deployments() if "perdure:twice" in d.tags]
         automations = [a for a in client.read_automations() if a.name.startswith("twice:")]
         retrain = client.read_deployment_by_name("retrain/twice")
-    assert len(found) == 5
+    assert len(found) == 6
     assert len(automations) == 3
     assert len(retrain.schedules) == 1
 
 
 def test_the_forms_ask_for_what_people_may_set(make_workspace: MakeWorkspace) -> None:
     found = specs(make_workspace("forms"))
-    assert len(found) == 5
+    assert len(found) == 6
     for spec in found:
         asked = spec.schema["properties"]
         signature = inspect.signature(spec.flow.fn).parameters
@@ -122,17 +123,19 @@ def test_the_forms_ask_for_what_people_may_set(make_workspace: MakeWorkspace) ->
         for name, one in asked.items():
             assert one["title"] != name
             assert one["description"].endswith(".")
-    promote = next(spec for spec in found if spec.name == "promote").schema
-    assert promote["required"] == ["version"]
-    assert promote["properties"]["version"]["type"] == "integer"
-    assert promote["properties"]["version"]["minimum"] == 1
+    forms = {spec.name: spec.schema for spec in found}
+    assert forms["promote"]["required"] == []  # by default the challenger
+    assert forms["approve"]["required"] == ["version"]
+    assert forms["approve"]["properties"]["version"]["type"] == "integer"
+    assert forms["approve"]["properties"]["version"]["minimum"] == 1
 
 
 @pytest.mark.parametrize(
     ("flow", "wrong", "right"),
     [
         ("promote", {"version": 0}, {"version": 3}),
-        ("promote", {"reason": "no version"}, {"version": 3, "reason": "better"}),
+        ("promote", {"version": "three"}, {"reason": "better"}),
+        ("approve", {}, {"version": 3}),
         ("rollback", {"to": "three"}, {"to": 3}),
         ("rollback", {"to": 0}, {}),
         ("retrain", {"min_rows": -1}, {"min_rows": 100}),

@@ -19,8 +19,11 @@ from prefect.settings import temporary_settings
 from perdure import running
 from perdure.config import Workspace
 from perdure.errors import GateRefused
-from perdure.flows.service import claims, events, herald, outbox
+from perdure.flows import decisions
+from perdure.flows.line import settle
+from perdure.flows.service import claims, events, herald, outbox, tidings
 from perdure.flows.telling import telling
+from perdure.records import Change, Event, Verdict
 from perdure.tasks.registry import codec, quick
 from tests.flows.service.herald_kit import (
     AT,
@@ -38,6 +41,8 @@ from tests.flows.service.herald_kit import (
     workspace,
 )
 from tests.flows.service.post_kit import http_receiver, nobody
+
+YES = Verdict("passed", ())
 
 
 @pytest.mark.parametrize("by_mlflow", [False, True])
@@ -68,23 +73,48 @@ def test_the_history_is_told_from_now_on_and_once(
         assert nothing.got == []
 
 
-def test_a_champion_moved_on_mlflows_page_is_told_and_one_moved_by_us_only_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("recorded_first", [True, False])
+def test_a_champion_that_is_moved_in_mlflow_is_one_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded_first: bool
 ) -> None:
+    """Whichever comes first: the history's event, or a look at the aliases."""
+    with http_receiver() as box, http_receiver() as held:
+        ws = workspace(tmp_path, to(box), to(held, "held"))
+        registry = versions(ws)
+        promote(registry, 1)
+        promote(registry, 2)
+        herald.tell(ws)
+        registry.client.call("set_registered_model_alias", "weather", "champion", "3")
+        assert herald.tell(ws) == 0  # the next command records it
+        if not recorded_first:
+            monkeypatch.setattr(tidings, "RECORDED_S", 0.0)  # there was none
+            assert herald.tell(ws) == 1
+        assert settle(registry).recorded == {"champion": 3, "challenger": 3}
+        herald.tell(ws)
+        assert herald.tell(ws) == 0
+        [said] = box.posts
+        assert (said["event"], said["version"], said["replaced"]) == ("promoted", 3, 2)
+        assert said["by"] == "MLflow"
+        assert held.posts == []
+        promote(registry, 2)
+        assert herald.tell(ws) == 1
+        assert box.posts[1]["by"] == BY
+
+
+def test_a_version_that_waits_for_approval_is_a_notice(tmp_path: Path) -> None:
     with http_receiver() as box:
         ws = workspace(tmp_path, to(box))
         registry = versions(ws)
         promote(registry, 1)
         herald.tell(ws)
-        registry.client.call("set_registered_model_alias", "weather", "champion", "3")
+        change = decisions.passed(
+            registry.read(), registry.version(2), YES, False, BY, ws.config.tournament
+        )
+        registry.apply(change)
         assert herald.tell(ws) == 1
-        assert herald.tell(ws) == 0
-        [said] = box.posts
-        assert (said["event"], said["version"], said["replaced"]) == ("promoted", 3, 1)
-        assert said["by"] == "elsewhere"
-        promote(registry, 2)
-        assert herald.tell(ws) == 1
-        assert box.posts[1]["by"] == BY
+        assert told(box) == [("waiting", 2)]
+        assert box.posts[0]["text"] == "weather: version 2 waits for approval"
+        assert box.posts[0]["reason"] == "passed every gate; waits for approval"
 
 
 def test_a_change_under_way_is_not_taken_for_somebody_elses(
@@ -325,6 +355,12 @@ def test_what_happened_is_an_event_of_prefects_and_a_crash_is_told(
         promote(registry, 1)
         refuse(registry, 2)
         registry.client.call("set_registered_model_alias", "weather", "champion", "3")
+        settle(registry)
+        drifted = (
+            Event(AT, "drifted", experience="000002-b", reason="drifting: wind", by=BY),
+            Event(AT, "metric fell", 3, experience="000002-b", reason="0.4", by=BY),
+        )
+        registry.apply(Change("arrived-1", events=drifted))
         with get_client(sync_client=True) as client:
             tags = ["perdure", "perdure:weather"]
             ends: list[tuple[list[str], Any]] = [
@@ -338,8 +374,8 @@ def test_what_happened_is_an_event_of_prefects_and_a_crash_is_told(
                 run = client.create_flow_run(stand_in, tags=own)
                 client.set_flow_run_state(run.id, state, force=True)
                 ids.append(run.id)
-            # 3 notices of the history, one of the two crashes that are alike; 4 and 2 events.
-            assert herald.tell(ws) == 4 + 6
+            # 3 notices of the history, one of the two crashes that are alike; 6 and 2 events.
+            assert herald.tell(ws) == 4 + 8
             assert herald.tell(ws) == 0
             marked = [client.read_flow_run(one).tags for one in ids]
         assert ["perdure:told" in one for one in marked] == [True, False, False, True]
@@ -347,9 +383,11 @@ def test_what_happened_is_an_event_of_prefects_and_a_crash_is_told(
             "promoted", "refused", "promoted", "crashed",
         ]  # fmt: skip
         assert box.posts[3]["reason"] == "the process is gone"
-        found = _events(prefect_server, ws, 6)
+        found = _events(prefect_server, ws, 8)
         assert sorted(one["event"] for one in found) == [
+            "perdure.drift.detected",
             "perdure.experience.held",
+            "perdure.metric.fell",
             "perdure.model.promoted",
             "perdure.model.promoted",
             "perdure.model.refused",
@@ -357,7 +395,7 @@ def test_what_happened_is_an_event_of_prefects_and_a_crash_is_told(
             "perdure.run.crashed",
         ]
         by = {(e["payload"].get("by"), e["resource"][events.BY]) for e in found}
-        assert by == {(BY, "perdure"), ("elsewhere", "elsewhere"), (None, "perdure")}
+        assert by == {(BY, "perdure"), ("MLflow", "MLflow"), (None, "perdure")}
         assert str(box.url) not in json.dumps(found)
 
 

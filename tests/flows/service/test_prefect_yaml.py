@@ -46,7 +46,7 @@ def _written(spec: Spec) -> dict[str, Any]:
 def test_it_says_what_the_code_says() -> None:
     told = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
     expected = [_written(spec) for spec in specs(config.read(REPOSITORY))]
-    assert len(expected) == 5
+    assert len(expected) == 6
     assert told == {"name": "perdure", "deployments": expected}
 
 
@@ -67,7 +67,7 @@ def test_prefects_own_command_takes_it_and_ours_puts_the_forms_right(
     )
     with configured.client() as client:
         theirs = _deployments(client)
-    assert len(theirs) == 5
+    assert len(theirs) == 6
     result = deploy(config.read(tmp_path))
     assert {flow.change for flow in result.flows} == {"updated"}
     with configured.client() as client:

@@ -156,9 +156,7 @@ def statistics(workspace: Workspace, learner: Path) -> dict[str, tuple[float, fl
         return {}
     names = [column.name for column in loaded.spec.columns if column.kind == "number"]
     pairs = zip(loaded.prepare.mean.tolist(), loaded.prepare.scale.tolist(), strict=True)
-    return {
-        name: pair for name, pair in zip(names, pairs, strict=True) if np.isfinite(pair[1])
-    }
+    return {name: pair for name, pair in zip(names, pairs, strict=True) if np.isfinite(pair[1])}
 
 
 def grown(

@@ -46,6 +46,7 @@ __all__ = [
     "SliceConfig",
     "StrategyConfig",
     "Task",
+    "TournamentConfig",
     "TrackingConfig",
     "TrainingConfig",
     "TriggerConfig",
@@ -162,7 +163,7 @@ class GatesConfig(Section):
     """On the new experience, at most this much worse than the champion."""
     past_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.02
     """On all earlier experiences, at most this much worse than the champion."""
-    past_half_life: Annotated[float, Field(gt=0)] | Literal[False] = 10
+    past_half_life: Annotated[float, Field(gt=0)] | Literal[False] = 10.0
     """Experiences after which a row of an earlier one counts half; `false`: all count the same."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Of each gate by itself: how sure harm must be before it refuses."""
@@ -200,6 +201,30 @@ class PromotionConfig(Section):
     """Who moves the champion."""
 
     mode: Literal["automatic", "manual"] = "automatic"
+    rollback: bool | None = None
+    """Whether an older version that is shown to be better takes the champion's place by itself;
+    by default where promotion is automatic."""
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a version that passes becomes the champion by itself."""
+        return self.mode == "automatic"
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the champion is taken back by itself."""
+        return self.automatic if self.rollback is None else self.rollback
+
+
+class TournamentConfig(Section):
+    """How versions are compared on data that arrives, before anything learns from it."""
+
+    contender_for: Annotated[int, Field(ge=1, le=100)] = 5
+    """So many experiences a refused version is tried on."""
+    rollback_margin: Annotated[float, Field(ge=0, lt=0.25)] = 0.01
+    """An older version takes the champion's place if its loss is lower by more than this."""
+    anchor_every: Annotated[int, Field(ge=2)] | Literal[False] = 10
+    """Promotions after which the champion becomes the anchor; `false`: only `perdure pin`."""
 
 
 class TrackingConfig(Section):
@@ -219,6 +244,7 @@ class Config(Section):
     gates: GatesConfig = GatesConfig()
     drift: DriftConfig = DriftConfig()
     promotion: PromotionConfig = PromotionConfig()
+    tournament: TournamentConfig = TournamentConfig()
     tracking: TrackingConfig = TrackingConfig()
     schedule: RetrainingSchedule = RetrainingSchedule()
     trigger: TriggerConfig = TriggerConfig()

@@ -13,6 +13,7 @@ from prefect.events.schemas.automations import AutomationCore
 from perdure.config import Workspace
 from perdure.flows.service import events, names
 from perdure.flows.service.deployments import deploy
+from perdure.records import IN_MLFLOW
 from tests.flows.service.conftest import MakeWorkspace, Server, until
 
 
@@ -80,7 +81,7 @@ def test_only_a_promotion_of_somebody_else_starts_a_retraining(
     assert events.emit("perdure.model.promoted", ws, {"version": 3, "by": "ann"})
     _triggered(configured, ws, "perdure.metric.fell")
     assert len(_runs(configured, "promoted")) == 1
-    assert events.emit("perdure.model.promoted", ws, {"version": 4, "by": events.ELSEWHERE})
+    assert events.emit("perdure.model.promoted", ws, {"version": 4, "by": IN_MLFLOW})
     until(lambda: len(_runs(configured, "promoted")) == 2)
 
 

@@ -217,6 +217,7 @@ class _Stream:
             None,
         )
         forced = _place(experience.id) == self.forced
+        self.forced = None if forced else self.forced  # once: learned again, it is judged
         verdict = Verdict("passed", ()) if forced else self._verdict(numbers)
         settings = self.ws.config.tournament
         change = (

@@ -170,6 +170,7 @@ def weigh(
         config.tournament,
         alpha,
         going_back=config.promotion.goes_back,
+        constant=_constant(config, measured, spread),
     )
     values = {
         number: value
@@ -208,6 +209,15 @@ def weigh(
         held=held,
     )
     return arrival, change
+
+
+def _constant(config: Config, measured: Measured, spread: float) -> float:
+    """Mean loss of always predicting the most frequent class, or the mean, of the rows."""
+    task, truth = config.data.task, measured.truth
+    first = next(iter(measured.outputs.values()))
+    classes = first.shape[1] if task == "classification" else 0
+    guess = evaluation.constant(task, truth, classes)
+    return float(evidence.losses(task, config.metric, truth, guess, spread).mean())
 
 
 def _action(outcome: tournament.Outcome, held: Held | None) -> Any:

@@ -69,8 +69,13 @@ def measured(
     alpha: float,
     *,
     going_back: bool = True,
+    constant: float = 1.0,
 ) -> Outcome:
     """Add the evidence of one experience, and decide.
+
+    Rows that both versions predict no better than a constant does, such as those of a file with
+    flipped labels, do not show which of two older models is to serve: the worse one looks better.
+    They are evidence for a contender alone, for it may be the first that knows a changed world.
 
     Args:
         state: As `begin` gives it.
@@ -80,8 +85,9 @@ def measured(
         settings: Margin, and how long a contender is tried.
         alpha: The largest probability of a false alarm, of each entrant over its whole life.
         going_back: Whether a predecessor or an anchor may win.
+        constant: Mean loss of always predicting the most frequent class, or the mean.
     """
-    entrants = [_collect(one, losses, incumbents, settings) for one in state.entrants]
+    entrants = [_collect(one, losses, incumbents, settings, constant) for one in state.entrants]
     after = replace(state, measured=number, entrants=tuple(entrants))
     winners = [
         entrant
@@ -198,6 +204,7 @@ def _collect(
     losses: Mapping[int, NDArray[np.float64]],
     incumbents: Mapping[Role, int],
     settings: TournamentConfig,
+    constant: float,
 ) -> Entrant:
     incumbent = incumbents.get(entrant.role)
     if (
@@ -207,10 +214,9 @@ def _collect(
     ):
         return entrant
     gains = losses[incumbent] - losses[entrant.version]
-    contends = entrant.role == "contender"
-    margin = 0.0 if contends else settings.rollback_margin
-    return replace(
-        entrant,
-        better=tests.collect(entrant.better, gains, margin),
-        worse=tests.collect(entrant.worse, -gains) if contends else entrant.worse,
-    )
+    useful = min(losses[incumbent].mean(), losses[entrant.version].mean()) < constant
+    if entrant.role != "contender":
+        better = tests.collect(entrant.better, gains, settings.rollback_margin)
+        return replace(entrant, better=better) if useful else entrant
+    worse = tests.collect(entrant.worse, -gains) if useful else entrant.worse
+    return replace(entrant, better=tests.collect(entrant.better, gains), worse=worse)

@@ -525,7 +525,12 @@ def _with(now: Registered, change: Change, state: Tournament) -> Change:
         for alias, number in tournament.aliases(state).items()
         if now.aliases.get(alias) != number
     }
-    return replace(change, tournament=state, aliases={**change.aliases, **moved})
+    return replace(
+        change,
+        tournament=state,
+        expects_tournament=now.tournament.digest(),
+        aliases={**change.aliases, **moved},
+    )
 
 
 def _let_go(entrant: Entrant, why: str, at: str, by: str) -> Event:

@@ -53,6 +53,13 @@ class Changes:
         ):
             return
         check_expected(change, aliases)
+        known = change.expects_tournament
+        if known is not None and codec.tournament_in(tags).digest() != known:
+            raise LockHeld(
+                f"another process wrote evidence to the model {self.name} meanwhile; nothing was "
+                "changed",
+                hint="perdure status, then try again",
+            )
         targets = {*change.replaced, *change.verdicts, *change.aliases.values()} - {None}
         for number in sorted(int(target) for target in targets if target is not None):
             self.versions.get(number)

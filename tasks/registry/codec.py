@@ -202,6 +202,7 @@ def change(value: Mapping[str, Any]) -> Change:
         release=tuple(value["release"]),
         events=tuple(Event(**event) for event in value["events"]),
         tournament=tournament(value["tournament"]) if value.get("tournament") else None,
+        expects_tournament=value.get("expects_tournament"),
         recorded=dict(value.get("recorded", {})),
     )
 

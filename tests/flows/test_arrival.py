@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perdure.errors import GateRefused, UsageError
-from perdure.flows import hold, inspect
+from perdure.errors import GateRefused, LockHeld, UsageError
+from perdure.flows import arrival, hold, inspect
 from perdure.flows.pin import pin, unpin
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
@@ -346,3 +346,41 @@ def test_an_experience_gives_evidence_once(world: World) -> None:
     assert again.experience == world.ids[4]
     assert before == (3, "contender", FEW)
     assert [one for one in world.entrants() if one[1] == "contender"] == [(3, "contender", 0)]
+
+
+def test_of_two_machines_one_writes_the_evidence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share MLflow alone. While one measures, the other one measures and holds the same."""
+    world.learn(3, turned=True)
+    world.arrive(4, broken=True)
+    other = tmp_path / "other"
+    shutil.copytree(world.root, other, symlinks=True)
+    database = world.root / ".perdure" / "mlflow.db"
+    configure(other, more=f'\n[tracking]\nuri = "sqlite:///{database}"\n')
+    arrive = arrival.arrive
+    found: list[Learned] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        shown = arrive(*arguments)
+        monkeypatch.setattr(arrival, "arrive", arrive)
+        found.extend(retrain.fn(str(other)).learned)
+        return shown
+
+    monkeypatch.setattr(arrival, "arrive", meanwhile)
+    with pytest.raises(LockHeld, match="wrote evidence to the model small meanwhile"):
+        world.retrain()
+    [one] = found
+    assert one.arrival is not None
+    assert one.arrival.action == "held"
+    count = len(world.history())
+    assert world.retrain() == []
+    assert len(world.history()) == count
+    held = [event for event in world.history() if event[0] == "held"]
+    assert len(held) == 2  # of the third and of the fourth, once each
+    assert world.held() == [3, 4]
+    # What comes next is evidence again.
+    world.arrive(5, turned=True)
+    postponed, *_ = world.retrain()
+    assert postponed.arrival is not None
+    assert (postponed.arrival.action, postponed.arrival.version) == ("promoted", 3)

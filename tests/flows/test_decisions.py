@@ -66,6 +66,7 @@ class Model(RuleBasedStateMachine):
 
     def apply(self, change: Change) -> None:
         assert change.expects in ({}, decisions.expected(self.now))
+        assert change.expects_tournament in (None, self.now.tournament.digest())
         for number, replaced in change.replaced.items():
             self.versions[number] = dataclasses.replace(self.versions[number], replaced=replaced)
         held = {**self.now.held, **{one.id: one for one in change.hold}}

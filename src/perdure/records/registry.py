@@ -126,5 +126,8 @@ class Change:
     events: tuple[Event, ...] = ()
     tournament: Tournament | None = None
     """The entrants and their evidence from now on; None: as they are."""
+    expects_tournament: str | None = None
+    """Digest of the tournament that this one goes on from: or else evidence that another machine
+    wrote meanwhile would be lost."""
     recorded: Mapping[str, int | None] = field(default_factory=dict)
     """Aliases of champion and challenger that are recorded as they stand, and not moved."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Literal
+
+from perdure.records.base import to_json
 
 Role = Literal["contender", "predecessor", "anchor"]
 
@@ -91,6 +95,11 @@ class Tournament:
     """Since the anchor was set."""
     latest: Arrival | None = None
     """What the latest experience showed."""
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits: the same for the same entrants with the same evidence."""
+        text = json.dumps(to_json(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def of(self, role: Role) -> tuple[Entrant, ...]:
         """The entrants with a role, the longest there first."""

@@ -1,4 +1,4 @@
-"""The demo's closing words: the table, the comparison, and where to look next."""
+"""The demo's closing words: the table, and where to look next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perdure.cli import render
 from perdure.cli.console import out
 from perdure.cli.demo.sample import ARRIVING, FIRST
-from perdure.records import Learned
+from perdure.records import Arrival, Drift, Learned, Verdict
 
 if TYPE_CHECKING:
     from perdure.cli.demo.comparison import Step
@@ -23,9 +23,12 @@ class Line:
 
     experience: str
     what: str
+    version: int | None
+    """What was learned from it, or what it moved the model to; None: it was held before that."""
     before: float | None
     """Of the champion on it, before anything learned from it."""
     verdict: str
+    """Of the gates; or `held`, `promoted`, `rolled back`: what it did before it was learned."""
     average: float | None
     """Over all experiences, after it."""
     forgetting: float | None
@@ -35,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What the demo measured: accuracies averaged over the twenty years, on held-out days."""
+    """What the demo measured: accuracies averaged over its years, on held-out days."""
 
     workspace: str
     lines: tuple[Line, ...]
@@ -43,20 +46,52 @@ class Demonstration:
     naive: float
     scratch: float
     picture: str
+    broken: Drift
+    """Of the file in other units."""
+    refused: Verdict
+    """On the version that learned flipped labels."""
+    rolled_back: Arrival | None
+    """What took that version back after a person had promoted it; None: nothing did."""
+    promoted: Arrival | None
+    """What promoted a refused version, after the world had changed; None: nothing did."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Perdure, fine-tuning without a memory and training from scratch, on the same years."""
+
+    perdure: float
+    naive: float
+    scratch: float
+    picture: str
+    naive_steps: Mapping[str, Step]
+
+    def show(self, indent: str = "") -> None:
+        """Print the three accuracies."""
+        years = FIRST + ARRIVING
+        out.print(f"{indent}Average accuracy over the {years} years, on days that no training saw:")
+        out.print(f"{indent}  [bold]Perdure, with replay                {self.perdure:.4f}[/]")
+        for what, value in (
+            ("naive fine-tuning", self.naive),
+            ("from scratch, on everything at once", self.scratch),
+        ):
+            difference = self.perdure - value
+            out.print(f"{indent}  {what:<35} {value:.4f}   Perdure {difference:+.4f}")
 
 
 def lines(learned: Sequence[tuple[str, Learned]], naive: Mapping[str, Step]) -> tuple[Line, ...]:
     """The rows of the table; naive fine-tuning stands beside the first time of each experience."""
     result: list[Line] = []
     for what, one in learned:
-        first = all(line.experience != one.experience for line in result)
-        beside = naive.get(one.experience) if first else None
+        first = all(line.experience != one.experience or not line.average for line in result)
+        beside = naive.get(one.experience) if first and one.average else None
         result.append(
             Line(
                 experience=one.experience,
                 what=what,
-                before=one.prequential["accuracy"] if one.prequential else None,
-                verdict=one.verdict,
+                version=_version(one),
+                before=_before(one),
+                verdict=_verdict(one),
                 average=one.average["accuracy"] if one.average else None,
                 forgetting=one.forgetting,
                 naive_average=beside.average if beside else None,
@@ -66,11 +101,28 @@ def lines(learned: Sequence[tuple[str, Learned]], naive: Mapping[str, Step]) -> 
     return tuple(result)
 
 
+def _version(one: Learned) -> int | None:
+    return one.version or (one.arrival.version if one.arrival else None)
+
+
+def _before(one: Learned) -> float | None:
+    if one.prequential:
+        return one.prequential["accuracy"]
+    return one.arrival.champion_value if one.arrival else None
+
+
+def _verdict(one: Learned) -> str:
+    if one.version is None and one.arrival is not None:
+        return one.arrival.action
+    return one.verdict
+
+
 def show(result: Demonstration) -> None:
     """Print the closing words."""
     shown = render.table(
         "experience",
         "what",
+        ">version",
         ">before",
         "verdict",
         ">average",
@@ -80,26 +132,19 @@ def show(result: Demonstration) -> None:
         title="\nAccuracy on held-out days. before: of the champion, on the new experience; "
         "average: over all experiences, after learning it",
     )
+    colours = {"refused": "red", "held": "red", "rolled back": "yellow"}
     for line in result.lines:
-        colour = "red" if line.verdict == "refused" else "green"
         numbers = (line.average, line.forgetting, line.naive_average, line.naive_forgetting)
         shown.add_row(
             line.experience,
             line.what,
+            str(line.version or "–"),
             render.number(line.before),
-            f"[{colour}]{line.verdict}[/]",
+            f"[{colours.get(line.verdict, 'green')}]{line.verdict}[/]",
             *map(render.number, numbers),
         )
     out.print(shown)
-    out.print(f"Average accuracy over the {FIRST + ARRIVING} years, on days that no training saw:")
-    out.print(f"  [bold]Perdure, with replay                {result.perdure:.4f}[/]")
-    _beside("naive fine-tuning", result.naive, result.perdure)
-    _beside("from scratch, on everything at once", result.scratch, result.perdure)
     _where_next(_short(Path(result.workspace)), _short(Path(sys.executable).parent))
-
-
-def _beside(what: str, value: float, ours: float) -> None:
-    out.print(f"  {what:<35} {value:.4f}   Perdure {ours - value:+.4f}")
 
 
 def _where_next(demo: Path, bin_: Path) -> None:

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TARGET = "rain"
+PRESSURE = "sea_level_pressure_mb"
 YEAR = 365
 """Rows; the record has no dates, and some days are missing."""
 FIRST = 10
 """Years in the first experience."""
 ARRIVING = 10
-"""Years that arrive one by one."""
+"""Years that arrive one by one after it."""
+SPARE = 2
+"""Years after these, for the faulty files."""
+CHANGED = 6
+"""Years after these, in which the target means the opposite; two in each file."""
 
 
 def record() -> pd.DataFrame:
@@ -45,5 +50,16 @@ def record() -> pd.DataFrame:
 
 
 def years(whole: pd.DataFrame) -> list[pd.DataFrame]:
-    """The years that the demo learns, and one to spare."""
-    return [whole.iloc[i * YEAR : (i + 1) * YEAR] for i in range(FIRST + ARRIVING + 1)]
+    """All years of the demo: those that are learned, the spare ones, and the changed ones."""
+    count = FIRST + ARRIVING + SPARE + CHANGED
+    return [whole.iloc[i * YEAR : (i + 1) * YEAR] for i in range(count)]
+
+
+def flipped(year: pd.DataFrame) -> pd.DataFrame:
+    """The year with the opposite label on every day."""
+    return year.assign(**{TARGET: 1 - year[TARGET]})
+
+
+def in_pascals(year: pd.DataFrame) -> pd.DataFrame:
+    """The year with the pressure in another unit: 1 mb is 100 Pa."""
+    return year.assign(**{PRESSURE: year[PRESSURE] * 100})

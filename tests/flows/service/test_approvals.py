@@ -124,6 +124,10 @@ def test_an_answer_for_a_version_that_waits_no_more_changes_nothing(root: Path) 
     with pytest.raises(UsageError, match="runs from its deployment"):
         approve.approve.fn(str(root), version=2)
     assert kit.picture(root) == before
+    # Nor does a retraining with nothing pending, which an event of drift may have started: so it
+    # sends no event that starts another one.
+    assert retrain.retrain.fn(str(root)).learned == ()
+    assert kit.picture(root) == before
 
 
 def test_a_first_version_that_is_refused_leaves_no_challenger_and_holds_what_it_learned(

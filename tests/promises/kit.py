@@ -60,6 +60,16 @@ def turned(number: int, rows: int = 60) -> str:
     return table(number, rows, labels=("yes", "no"))
 
 
+def steady(number: int, rows: int = 120, *, turned: bool = False) -> str:
+    """Experience `number` of a world that stands still, or with its labels turned round."""
+    rng = np.random.default_rng(number)
+    a, b = rng.normal(0, 2, rows), rng.normal(0, 2, rows)
+    colour = rng.choice(["red", "green"], rows)
+    kind = np.where((a + b > 0) != turned, "yes", "no")
+    lines = [f"{a[i]:.4f},{b[i]:.4f},{colour[i]},{kind[i]}" for i in range(rows)]
+    return "\n".join(["a,b,colour,kind", *lines]) + "\n"
+
+
 def partly(number: int) -> str:
     """The same with one row that the schema refuses."""
     head, first, *rows = table(number).splitlines()
@@ -88,12 +98,12 @@ def configure(
     git(root, "commit", "--quiet", "--allow-empty", "--all", "-m", "test: a small model")
 
 
-def make(root: Path, rows: int = 120, **settings: str) -> Path:
+def make(root: Path, rows: int = 120, *, text: str | None = None, **settings: str) -> Path:
     """A workspace with one experience, pending."""
     from perdure.flows.initialise import initialise
 
     first = root.parent / f"{root.name}-first.csv"
-    first.write_text(table(1, rows), encoding="utf-8")
+    first.write_text(text or table(1, rows), encoding="utf-8")
     initialise(root, first, "kind", name=MODEL)
     configure(root, **settings)
     return root
@@ -191,6 +201,8 @@ def picture(root: Path) -> dict[str, Any]:
             "champion": now.champion and now.champion.version,
             "challenger": now.challenger and now.challenger.version,
         },
+        "tournament": tags.get(codec.TOURNAMENT),
+        "others": {a: n for a, n in now.aliases.items() if a not in codec.LINE},
         "held": {one.id: list(one.reasons) for one in now.held.values()},
         "history": [
             {name: value for name, value in to_json(event).items() if name not in {"at", "by"}}

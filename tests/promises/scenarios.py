@@ -55,6 +55,19 @@ def _pending(root: Path) -> None:
     kit.ingest(root, kit.table(2), kit.turned(3, 240))
 
 
+def _to_be_moved(root: Path) -> None:
+    """The champion has learned labels turned round, and serves because a person wanted it.
+
+    The first experience that waits shows that, and takes it back. On the second one it is what
+    is shown to be better: the contender that it has become takes the place again.
+    """
+    kit.make(root, text=kit.steady(1), past="0.02")
+    kit.ingest(root, kit.steady(2), kit.steady(3, turned=True))
+    retrain.fn(str(root))
+    promote.fn(str(root), version=3, force=True, reason="I know better")
+    kit.ingest(root, kit.steady(4), kit.steady(5, turned=True))
+
+
 def _three_versions(root: Path) -> None:
     kit.make(root)
     kit.ingest(root, kit.table(2), kit.table(3))
@@ -99,6 +112,17 @@ def _registered_but_not_promoted(names: list[str]) -> list[int]:
     return [names.index("commit", written) + 2]
 
 
+def _evidence_written_and_nothing_moved(names: list[str]) -> list[int]:
+    """Right before the first alias is written when one is taken back, and when one proves right.
+
+    Between the two the experience is learned, and the champion moves as ever.
+    """
+    written = [i for i, name in enumerate(names, 1) if "registered_model_aliases" in name]
+    begun = [at for at, before in zip(written, [0, *written], strict=False) if at - before > 20]
+    assert len(begun) == 5
+    return [begun[0], begun[2]]
+
+
 def _dvc_tries_to_link(names: list[str]) -> list[int]:
     """DVC makes the file, empty, under its final name, and removes it where reflinks fail."""
     stores = ("/.dvc/cache/files/md5", "/.perdure/dvc-remote/files/md5")
@@ -127,8 +151,17 @@ ALL = (
         _pending,
         lambda root: ignore(retrain.fn(str(root))),
         _nobody_finds,
-        cases=8,
+        cases=6,
         moments=_registered_but_not_promoted,
+    ),
+    Scenario(
+        "tournament",
+        _to_be_moved,
+        lambda root: ignore(retrain.fn(str(root))),
+        _nobody_recovers,
+        cases=3,
+        moments=_evidence_written_and_nothing_moved,
+        twice=0,
     ),
     Scenario(
         "promote",

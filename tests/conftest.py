@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 import perdure  # noqa: E402, F401  (the telemetry switches, before the libraries)
 
 LONGEST = (
+    "tests/flows/service/test_approvals.py",
     "tests/soak/test_outages.py",
     "tests/up/test_hands_off.py",
     "tests/flows/test_backup.py",
@@ -72,6 +73,9 @@ LONGEST = (
     "tests/flows/service/test_server.py",
     "tests/flows/service/test_watch.py",
     "tests/flows/service/test_herald.py",
+    "tests/flows/service/test_mlflow_moves.py",
+    "tests/flows/test_arrival.py",
+    "tests/flows/test_line.py",
 )
 """Files that take half a minute and more."""
 

@@ -96,7 +96,7 @@ MOVED = ("moved in MLflow", "MLflow")
 
 def test_the_champion_on_an_older_version_is_a_rollback(world: World) -> None:
     before = world.status()["champion"]["promoted_at"]
-    began = datetime.now(UTC).isoformat(timespec="seconds")
+    began = datetime.now(UTC).isoformat(timespec="microseconds")
     world.move("champion", 1)
     status = world.status()
     assert status["champion"]["version"] == status["challenger"]["version"] == 1

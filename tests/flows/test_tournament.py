@@ -303,3 +303,28 @@ def test_one_retraining_or_many_leave_the_same(data: st.DataObject) -> None:
         through = tournament.measured(read, number, losses, INCUMBENTS, SETTINGS, ALPHA).state
     assert through == kept
     assert codec.dumps(through) == codec.dumps(kept)
+
+
+def test_rows_that_neither_predicts_better_than_a_constant_are_evidence_for_a_contender_alone() -> (
+    None
+):
+    """Flipped labels: the worse of two older versions looks better."""
+    losses = {1: rows(0.9), 2: rows(0.6), 3: rows(0.6), 4: rows(0.6)}
+    state = of(Entrant(2, "predecessor"), Entrant(3, "anchor"), Entrant(4, "contender"))
+    found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA, constant=0.5)
+    assert [entrant.better.rows for entrant in found.state.entrants] == [0, 0, 200]
+    assert found.winner == found.state.entrants[2]
+    # Where one of the two is better than that, it is.
+    other = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA, constant=0.7)
+    assert [entrant.better.rows for entrant in other.state.entrants] == [200, 200, 200]
+
+
+def test_the_predecessor_goes_before_the_anchor() -> None:
+    """It has learned more."""
+    state = of(Entrant(2, "predecessor"), Entrant(3, "anchor"))
+    losses = {1: rows(0.5), 2: rows(0.2), 3: rows(0.1)}
+    found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA)
+    assert found.winner == found.state.entrants[0]
+    losses[2] = rows(0.5)
+    found = tournament.measured(state, 7, losses, INCUMBENTS, SETTINGS, ALPHA)
+    assert found.winner == found.state.entrants[1]

@@ -8,7 +8,6 @@ that disagree on 15 % of them. The same picture every time.
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def wealth(line: Line, seed: int) -> tuple[list[float], str]:
         draws = rng.random(ROWS)
         gains = np.where(draws < up, 1.0, np.where(draws < DISAGREE, -1.0, 0.0))
         now = evidence.collect(now, gains, margin)
-        found.append(math.exp(evidence.log_wealth(now)))
+        found.append(now.e_value)
         if evidence.shows(now, ALPHA):
             return found, "promoted" if line.contends else "rolled back to"
         if line.contends and now.experiences >= settings.contender_for:

@@ -292,8 +292,8 @@ def _standing(
         loss=float(losses[entrant.version].mean()) if measured else None,
         incumbent_loss=float(losses[incumbent].mean()) if measured and incumbent else None,
         value=values.get(entrant.version),
-        evidence=tournament.e_value(entrant.better),
-        against=tournament.e_value(entrant.worse),
+        evidence=entrant.better.e_value,
+        against=entrant.worse.e_value,
         rows=entrant.better.rows,
         experiences=entrant.better.experiences,
     )

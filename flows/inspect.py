@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from perdure import disk, running
@@ -96,7 +95,7 @@ def _tournament(ws: Workspace, now: Registered) -> list[Json]:
             "rows": one.better.rows,
             "experiences": one.better.experiences,
             "difference": one.better.difference,
-            "evidence": _e_value(one.better.log_wealth),
+            "evidence": one.better.e_value,
             "needed": round(1.0 / alpha, 6),
             "left": max(0, settings.contender_for - one.better.experiences)
             if one.role == "contender"
@@ -104,15 +103,6 @@ def _tournament(ws: Workspace, now: Registered) -> list[Json]:
         }
         for one in now.tournament.entrants
     ]
-
-
-def _e_value(log_wealth: tuple[float, ...]) -> float:
-    """See `tasks.evidence.log_wealth`, which takes longer to import."""
-    if not log_wealth:
-        return 1.0
-    most = max(log_wealth)
-    mean = sum(math.exp(one - most) for one in log_wealth) / len(log_wealth)
-    return math.exp(min(most, 700.0)) * mean
 
 
 def _learner(version: Version | None, since: str | None) -> Json | None:

@@ -6,7 +6,6 @@ and `flows/decisions.py` makes the change of the registry.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -100,7 +99,7 @@ def measured(
     # Where the predecessor is not enough, the anchor is shown against it in its turn.
     if any(entrant.role == "predecessor" for entrant in winners):
         winners = [entrant for entrant in winners if entrant.role != "anchor"]
-    winner = max(winners, key=lambda e: tests.log_wealth(e.better), default=None)
+    winner = max(winners, key=lambda e: e.better.log_e, default=None)
     let_go = []
     for entrant in after.of("contender"):
         if entrant is winner:
@@ -127,7 +126,7 @@ def enter(state: Tournament, contender: Entrant) -> tuple[Tournament, Entrant | 
     contenders = [e for e in others if e.role == "contender"]
     least = None
     if len(contenders) >= MOST_CONTENDERS:
-        least = min(contenders, key=lambda e: (tests.log_wealth(e.better), e.version))
+        least = min(contenders, key=lambda e: (e.better.log_e, e.version))
         others = [e for e in others if e is not least]
     return replace(state, entrants=(*others, contender)), least
 
@@ -190,13 +189,8 @@ def words(evidence: Evidence) -> str:
     side = "lower" if evidence.difference >= 0 else "higher"
     return (
         f"{evidence.rows:,} rows of {experiences}: loss {side} by {abs(evidence.difference):.3f}, "
-        f"e = {e_value(evidence):.3g}"
+        f"e = {evidence.e_value:.3g}"
     )
-
-
-def e_value(evidence: Evidence) -> float:
-    """The wealth of the e-process; 1 before the first row."""
-    return math.exp(min(tests.log_wealth(evidence), 700.0))
 
 
 def _collect(

@@ -62,16 +62,9 @@ def collect(evidence: Evidence, differences: NDArray[np.float64], margin: float 
     )
 
 
-def log_wealth(evidence: Evidence) -> float:
-    """Natural logarithm of the wealth: of the mean over all stakes; 0 before the first row."""
-    if not evidence.log_wealth:
-        return 0.0
-    return float(np.logaddexp.reduce(evidence.log_wealth)) - math.log(len(evidence.log_wealth))
-
-
 def shows(evidence: Evidence, alpha: float) -> bool:
     """Whether the null hypothesis is rejected: the wealth is at least 1 / alpha."""
-    return log_wealth(evidence) >= -math.log(alpha)
+    return evidence.log_e >= -math.log(alpha)
 
 
 def losses(

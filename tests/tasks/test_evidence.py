@@ -76,16 +76,16 @@ def test_the_order_of_the_rows_and_the_cutting_into_batches_do_not_matter(
     assert state.difference == pytest.approx(np.mean(values), abs=1e-9)
     assert state.log_wealth == pytest.approx(at_once.log_wealth, abs=1e-6)
     assert evidence.shows(state, 0.5) == evidence.shows(at_once, 0.5) or (
-        evidence.log_wealth(at_once) == pytest.approx(math.log(2), abs=1e-6)
+        at_once.log_e == pytest.approx(math.log(2), abs=1e-6)
     )
 
 
 def test_before_the_first_row_there_is_no_evidence() -> None:
-    assert evidence.log_wealth(Evidence()) == 0.0
+    assert Evidence().log_e == 0.0
     assert not evidence.shows(Evidence(), ALPHA)
     nothing = evidence.collect(Evidence(), np.array([]))
     assert nothing.rows == 0
-    assert evidence.log_wealth(nothing) == pytest.approx(0.0, abs=1e-12)
+    assert nothing.log_e == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_worst_rows_are_not_the_ruin() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +24,20 @@ class Evidence:
     better. Losses are between 0 and 1."""
     log_wealth: tuple[float, ...] = ()
     """Natural logarithm of the wealth, one for each stake; empty: no row yet."""
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value: of the mean wealth of all stakes; 0 before a row."""
+        if not self.log_wealth:
+            return 0.0
+        most = max(self.log_wealth)
+        mean = sum(math.exp(one - most) for one in self.log_wealth) / len(self.log_wealth)
+        return most + math.log(mean)
+
+    @property
+    def e_value(self) -> float:
+        """The wealth of the e-process; 1 before the first row."""
+        return math.exp(min(self.log_e, 700.0))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-# make demo | test | check | bench | soak: each makes .venv where it is missing, and installs into it.
+# make demo | test | quick | check | bench | soak: each makes .venv where it is missing, and installs into it.
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check bench soak format clean
+.PHONY: help demo test quick check bench soak format clean
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
@@ -21,8 +21,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Learn twenty years of weather in demo/, refuse bad data, roll back
 	@$(BIN)/perdure demo
 
+# Three at a time, also on two cores: a test of a server waits for it more than it computes.
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The inner loop: what learns, what it stands on, and the words of the command line.
+quick: $(READY)  ## Run the tests that take no server, in four minutes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not service and not slow" \
+	    tests/cli tests/contracts tests/strategies tests/tasks tests/test_*.py
 
 check: $(READY)  ## Format and lint (ruff), types (mypy), directions (import-linter)
 	@$(BIN)/ruff format --check .
@@ -36,6 +42,8 @@ bench: $(READY)  ## Print the benchmark tables
 soak: $(READY)  ## Kill everything at random, fill the disk, shift the clock; an hour
 	@$(BIN)/python -m tests.soak
 	@$(BIN)/python -m tests.soak.outages all
+	@$(BIN)/python -m tests.soak.crowd --registry sqlite
+	@$(BIN)/python -m tests.soak.crowd --registry server
 
 format: $(READY)  ## Format and mend what ruff can mend
 	@$(BIN)/ruff format .

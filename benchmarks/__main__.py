@@ -30,13 +30,14 @@ from benchmarks import (
     results,
     speed,
     survey,
+    tables,
     unattended,
 )
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
 PARTS = ("equal", "speed", "growth", "files", "unattended", "largest", "quality", "survey",
-         "decisions")  # fmt: skip
+         "decisions", "tables")  # fmt: skip
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
@@ -47,6 +48,7 @@ TITLES = {
     "quality": "Accuracy, each experience learned in a fresh process",
     "survey": "Every strategy with its default settings",
     "decisions": "Decisions by evidence, and whole streams under rules beside each other",
+    "tables": "The default learner on tables, file by file, beside models from scratch",
 }
 
 
@@ -97,6 +99,8 @@ class Bench:
                 yield from growth.measure(self.only, self.clock, begins)
             elif part == "decisions":
                 yield from decisions.measure(self.only, begins)
+            elif part == "tables":
+                yield from tables.measure(self.only, begins)
             elif part == "files":
                 yield from files.measure(self.only, self.clock, begins)
             elif part == "equal":

@@ -53,6 +53,7 @@ def configuration(
                 "factory": factory,
                 "parameters": {"hidden": hidden},
                 "heads": heads,
+                "bins": 0,  # as the plain loops and Avalanche, which know no such features
             },
             "data": {"target": "y", "task": "classification"},
             "training": {"strategies": strategies, "seed": seed, "device": device, **training},

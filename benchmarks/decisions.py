@@ -23,6 +23,7 @@ from benchmarks.judged import RULES, Rule
 from benchmarks.results import Row
 from perdure.cli.demo import sample
 from perdure.config import GatesConfig, TournamentConfig
+from perdure.config.gates import MARGINS
 from perdure.flows import tournament
 from perdure.records import Entrant, Evidence, Role, Tournament
 from perdure.tasks import evaluation, evidence, gates
@@ -117,7 +118,7 @@ def _worse(only: str, told: Told) -> Iterator[Row]:
     if only not in name:
         return
     advance = told(name, WORSE_STREAMS)
-    worse = 2.0 * float(GatesConfig().past_margin)
+    worse = 2.0 * MARGINS["past_margin"]
     served = []
     for seed in range(WORSE_STREAMS):
         rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """Learn a stream under a set of rules, with the real learner, gates, drift and tournament.
 
 Everything is what a workspace does, but for files, DVC and MLflow: the registry is a dictionary to
-which the changes of `flows/decisions.py` are applied.
+which the changes of `flows/decisions/` are applied.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from perdure.config import DriftConfig, GatesConfig, Workspace, parse
+from perdure.config.gates import MARGINS
 from perdure.flows import arrival, decisions, measuring, tournament
 from perdure.records import (
     Change,
@@ -27,7 +28,7 @@ from perdure.records import (
     Version,
 )
 from perdure.tasks import drift, evaluation, gates, training
-from perdure.tasks.tables import check, content
+from perdure.tasks.tables import check, splitting
 from perdure.tasks.tables import schema as schemas
 
 if TYPE_CHECKING:
@@ -176,10 +177,10 @@ class _Stream:
             self._folder(parent.version) if parent else None,
             experience.id,
             rows.frame,
-            rows.sides,
+            rows.splits,
             self._folder(number),
         )
-        test = rows.sides == "test"
+        test = rows.splits == "test"
         measured_on = evaluation.rows(
             self.rows[parent.version] if parent else None,
             rows.frame[test],
@@ -232,14 +233,14 @@ class _Stream:
             return Verdict("passed", ())
         if self.rule != "margins":
             return gates.judge(numbers, self.ws.config.gates)
-        defaults, metric = GatesConfig(), numbers.metric
+        metric = numbers.metric
         fine = numbers.candidate.average[metric] >= numbers.baseline[metric]
         for ours, theirs, margin in (
-            (numbers.candidate.new, numbers.champion.new, defaults.new_margin),
-            (numbers.candidate.past, numbers.champion.past, defaults.past_margin),
+            (numbers.candidate.new, numbers.champion.new, MARGINS["new_margin"]),
+            (numbers.candidate.past, numbers.champion.past, MARGINS["past_margin"]),
         ):
             if ours and theirs:
-                fine &= ours[metric] >= theirs[metric] - float(margin)
+                fine &= ours[metric] >= theirs[metric] - margin
         return Verdict("passed" if fine else "refused", ())
 
     def _apply(self, change: Change) -> None:
@@ -263,8 +264,8 @@ class _Stream:
 
     def _rows(self, place: int) -> measuring.Rows:
         frame, data = self.frames[place], self.ws.config.data
-        keys = content.row_keys(frame, list(self.schema.features))
-        sides = content.sides(keys, data.test, data.validation)
+        keys = splitting.keys(frame, self.schema.feature_spec().columns)
+        sides = splitting.splits(keys, data.test, data.validation)
         return measuring.Rows(_name(place), frame, keys, sides)
 
     def _spec(self, versions: Sequence[int], frame: pd.DataFrame) -> FeatureSpec:

@@ -17,9 +17,9 @@ from perdure.strategies.declaration import Strategy
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"quality": "published", "speed": "stock Avalanche", "growth": "stock Avalanche",
-          "files": "stock Avalanche"}  # fmt: skip
+          "files": "stock Avalanche", "tables": "boosting / linear"}  # fmt: skip
 KEYS = (
-    "equal", "speed", "growth", "files", "unattended", "quality", "survey", "decisions",
+    "equal", "speed", "growth", "files", "unattended", "quality", "survey", "decisions", "tables",
     "speed cuda", "largest cuda",
 )  # fmt: skip
 """What results are kept under: a part, and where it is not the CPU, the device."""
@@ -33,7 +33,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _digits(row: Row) -> int:
-    return {"quality": 4, "decisions": 3, "largest": 0, "files": 0}.get(row.part, 2)
+    return {"quality": 4, "decisions": 3, "tables": 3, "largest": 0, "files": 0}.get(row.part, 2)
 
 
 def _target(row: Row) -> str:
@@ -174,10 +174,10 @@ def _section(strategy: Strategy, settings: str) -> str:
     if strategy.combines:
         others = ", ".join(f"`{name}`" for name in sorted(strategy.combines))
         lines += ["", f"Works beside {others}."]
-        if strategy.apart:
-            lines[-1] += f" Not beside others of its kind: {strategy.apart}."
-    elif strategy.alone:
-        lines += ["", f"Works beside no other: {strategy.alone}."]
+        if strategy.conflicts_reason:
+            lines[-1] += f" Not beside others of its kind: {strategy.conflicts_reason}."
+    elif strategy.standalone:
+        lines += ["", f"Works beside no other: {strategy.standalone}."]
     if measured := _measured_of(strategy.name):
         lines += ["", measured]
     if settings:

@@ -6,7 +6,6 @@ of the clock, so run it alone on a machine.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -23,10 +22,10 @@ import httpx
 import psutil
 
 from benchmarks.results import Row
-from perdure import config, running
+from perdure import config, running, server_secret
 from perdure.cli.demo import sample
+from perdure.service import process_group
 from perdure.tasks.registry import Registry
-from perdure.up import kin
 
 PART = "unattended"
 ARRIVAL, READY, IDLE, MEMORY = (
@@ -113,8 +112,8 @@ def _champion(root: Path) -> int | None:
 
 def _idle(root: Path) -> Iterator[Row]:
     """CPU time and memory of everything that runs, while nothing happens."""
-    ours = kin.of_place(running.folder(root / ".perdure"))
-    processes = [*kin.alive(ours), psutil.Process(_running(root).pid)]
+    ours = process_group.of_folder(running.folder(root / ".perdure"))
+    processes = [*process_group.alive(ours), psutil.Process(_running(root).pid)]
     before = _cpu(processes)
     time.sleep(IDLE_S)
     after = _cpu(processes)
@@ -138,7 +137,10 @@ def _cpu(processes: Sequence[psutil.Process]) -> dict[int, tuple[float, str]]:
     for one in processes:
         try:
             spent = one.cpu_times()
-            found[one.pid] = (spent.user + spent.system, one.environ().get(kin.PART, "up"))
+            found[one.pid] = (
+                spent.user + spent.system,
+                one.environ().get(process_group.PART, "up"),
+            )
         except psutil.Error:
             continue
     return found
@@ -196,7 +198,8 @@ def _runs(root: Path, since: float) -> list[dict[str, Any]]:
     """Flow runs that were made after a time, newest last."""
     api = _running(root).prefect_api
     body = {"sort": "START_TIME_DESC", "limit": 20}
-    answer = httpx.post(f"{api}/flow_runs/filter", content=json.dumps(body), timeout=30)
+    login = server_secret.login(root / ".perdure")
+    answer = httpx.post(f"{api}/flow_runs/filter", json=body, auth=login, timeout=30)
     found = [run for run in answer.raise_for_status().json() if _at(run["created"]) >= since]
     return found[::-1]
 

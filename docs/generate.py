@@ -9,6 +9,7 @@ and a new key gets an empty cell, which a test refuses.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -29,12 +30,12 @@ from perdure.cli.app import app
 from perdure.config import training
 from perdure.errors import EXIT_CODES
 from perdure.records import Evaluation, Evidence, Matrix, Measured
-from perdure.strategies import catalogue
+from perdure.strategies import catalogue, models
 from perdure.strategies.declaration import Strategy
 from perdure.tasks import evidence, gates
 from perdure.tasks.evaluation import comparing
 from perdure.tasks.evaluation.scores import Groups
-from perdure.tasks.tables import columns, model
+from perdure.tasks.tables import columns, definition
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(<!-- generated: ([a-z_+ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -181,6 +182,32 @@ def strategies() -> str:
     return "\n".join([*head, *rows])
 
 
+_OF_TORCHVISION = (
+    "| `resnet18`, `mobilenet_v3_small`, `convnext_tiny`, `vit_b_16` … | images, of the sizes that "
+    "the model takes | `weights` (a file; none: untrained), `size` (pixels; none: as they are), "
+    '`dropout` (none: as torchvision has it), `norm = "batch"` or `"group"` |'
+)
+
+
+def bodies() -> str:
+    """The built-in models, and their parameters with the defaults of the code."""
+    lines = ["| `factory` | for | `parameters`, with defaults |", "|---|---|---|"]
+    for name, one in sorted(models.BUILT_IN.items(), key=lambda item: -len(item[1].takes)):
+        everything = set(one.takes) == set(models.KINDS.values())
+        takes = "everything; what is no table is flattened" if everything else ", ".join(one.takes)
+        lines.append(f"| `{name}` | {takes} | {'; '.join(_parameters(one.make))} |")
+    return "\n".join([*lines, _OF_TORCHVISION])
+
+
+def _parameters(make: Callable[..., Any]) -> Iterator[str]:
+    """What a body takes beside inputs and outputs: defaults, and the docstring's words."""
+    about = inspect.getdoc(make) or ""
+    words = dict(re.findall(r"^    (\w+): (.+(?:\n        .+)*)$", about, re.MULTILINE))
+    for name, parameter in list(inspect.signature(make).parameters.items())[2:]:
+        said = " ".join(words[name].split()).removesuffix(".")
+        yield f"`{name} = {json.dumps(parameter.default)}` ({said[0].lower()}{said[1:]})"
+
+
 def _settings_of(strategy: Strategy) -> str:
     """A table of a strategy's settings, in the words of the code; empty: it has none."""
     return _of_model(strategy.settings, "") if strategy.settings.model_fields else ""
@@ -255,7 +282,7 @@ def _decided(better: float, margin: float) -> str:
 
 
 def _schema_file(before: str) -> str:
-    found = model.Schema.model_json_schema(by_alias=True)
+    found = definition.Schema.model_json_schema(by_alias=True)
     plain = {key: p for key, p in found["properties"].items() if key not in ("target", "columns")}
     return settings(plain, found["required"], before)
 
@@ -268,10 +295,11 @@ def _section(annotation: Any) -> Any:
 def blocks() -> dict[str, Callable[[str], str]]:
     """Every generated part by name; each is made from what stood there before."""
     tables: dict[str, Any] = {
-        "schema classification": model.ClassTarget,
-        "schema regression": model.ValueTarget,
+        "schema classification": definition.ClassTarget,
+        "schema regression": definition.ValueTarget,
         "schema number": columns.NumberColumn,
         "schema category": columns.CategoryColumn,
+        "schema time": columns.TimeColumn,
         "schema image": columns.ImageColumn,
         "schema text": columns.TextColumn,
         "schema sequence": columns.SequenceColumn,
@@ -287,6 +315,7 @@ def blocks() -> dict[str, Callable[[str], str]]:
         "exit codes": lambda _: exit_codes(),
         "shown losses": lambda _: shown_losses(),
         "decided rows": lambda _: decided_rows(),
+        "models": lambda _: bodies(),
         "strategies": lambda _: strategies(),
         "strategies table": lambda _: measured.strategies(),
         "strategies words": lambda _: measured.words(_settings_of),

@@ -80,12 +80,13 @@ def drift_of(ws: Workspace, spec: FeatureSpec, rows: Rows, champion: Path | None
     return drift.measure(
         packaging.rows_in(champion),
         rows.frame,
-        [(column.name, column.kind) for column in spec.columns],
+        # Time always moves on.
+        [(column.name, column.kind) for column in spec.columns if column.kind != "time"],
         ws.config.drift,
         owner=evaluation.EXPERIENCE,
         target=(spec.target, spec.task),
         statistics=training.statistics(ws, champion / packaging.LEARNER),
-        vocabulary={c.name: c.categories for c in spec.columns if c.kind == "category"},
+        vocabulary={c.name: c.categories for c in spec.columns if c.categories},
     )
 
 
@@ -116,6 +117,8 @@ def arrive(
     """
     state = tournament.begin(now.tournament, now, going_back=ws.config.promotion.goes_back)
     versions = _versions(registry, now, state)
+    gone = [e.version for e in state.of("predecessor") if e.version not in versions]
+    state = tournament.without(state, gone)
     measured = _measure(ws, registry, now, versions, experience.id, spec, rows)
     expected = None
     if now.champion is not None:
@@ -237,7 +240,10 @@ def _versions(registry: Registry, now: Registered, state: Tournament) -> dict[in
             try:
                 known[entrant.version] = registry.version(entrant.version)
             except (UsageError, Corrupt) as error:
-                logger.warning("Version %d is not measured: %s", entrant.version, error.message)
+                # A predecessor that was removed is so on every arrival.
+                gone = entrant.role == "predecessor" and isinstance(error, UsageError)
+                level = logging.INFO if gone else logging.WARNING
+                logger.log(level, "Version %d is not measured: %s", entrant.version, error.message)
     return known
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perdure.flows import measuring, prefect_engine
-from perdure.flows.prefect_engine import flow, step
-from perdure.flows.workspace import open_workspace
+from perdure.flows import measuring
+from perdure.orchestration import engine
+from perdure.orchestration.engine import flow, step
 from perdure.records import Evaluated, Version
 from perdure.tasks import gates, packaging, training
 from perdure.tasks.registry import Registry
 from perdure.tasks.tables import schema as schemas
+from perdure.workspace import open_workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(workspace: str, version: int) -> Evaluated:
     """`evaluate` as a flow where Prefect is configured, and directly where it is not."""
-    return prefect_engine.run(evaluate, workspace=workspace, version=version)
+    return engine.run(evaluate, workspace=workspace, version=version)
 
 
 @flow(name="evaluate", flow_run_name="evaluate version {version}")
@@ -39,6 +40,7 @@ def evaluate(workspace: str = ".", *, version: int) -> Evaluated:
     registry = Registry(ws)
     wanted, champion = registry.version(version), registry.read().champion
     folder = registry.download(wanted)
+    packaging.look(folder)
     rows = packaging.rows_in(folder)
     known = dict.fromkeys(packaging.labels_in(folder))
     if champion:

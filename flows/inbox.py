@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perdure import folders
+from perdure import untrusted_folder
 from perdure.config import Workspace
 from perdure.errors import ConfigError, UsageError
-from perdure.flows.service import settled
-from perdure.flows.service.settled import Seen, seen
+from perdure.tasks import write_complete
+from perdure.tasks.write_complete import Seen, seen
 
 logger = logging.getLogger("perdure")
 
@@ -30,17 +31,19 @@ class Arrived:
 def arrived(
     ws: Workspace, paths: list[str] | None, images: bool = False, rest_s: float = 0.0
 ) -> list[Arrived]:
-    """The files that paths name; a folder gives its files, in order of name.
+    """The files that paths name; a folder gives its files in natural order of their names.
 
-    What is still being written in the inbox stays there for the next time. A file that somebody
-    names is taken as it is.
+    The inbox gives them by time of arrival: see `_by_arrival`.
+
+    What is still being written in the inbox stays there for the next time. A file that is
+    named is taken as it is.
 
     Args:
         ws: The workspace.
         paths: By default the inbox.
         images: A folder with folders in it arrives as one: they are those of the classes.
-        rest_s: What is in the inbox must not have changed for so long, in seconds. Who writes a
-            file piece by piece, and closes it in between, is told from who is done by this alone.
+        rest_s: What is in the inbox must not have changed for so long, in seconds. A program
+            that writes a file in pieces, and closes it in between, is noticed only by this.
 
     Raises:
         UsageError: A path does not exist; nothing was changed.
@@ -50,12 +53,14 @@ def arrived(
         if path.is_dir():
             inbox = path.resolve() == ws.inbox.resolve()
             whole = images and not inbox and _has_folders(path)
-            # As they are now, before anybody asks whether they are whole: what changes from
+            # As they are now, before the check whether they are complete: what changes from
             # here on, in whatever moment, is left.
             inside = [
                 Arrived(one, seen(one)) for one in ([path] if whole else _files(path, images))
             ]
-            found += _settled(inside, rest_s) if inbox else inside
+            if inbox:
+                inside = _settled(_by_arrival(inside, ws.config.trigger.debounce), rest_s)
+            found += inside
         elif os.path.lexists(path):
             found.append(Arrived(path, seen(path)))
         elif path != ws.inbox:
@@ -64,7 +69,7 @@ def arrived(
 
 
 def _settled(files: list[Arrived], rest_s: float) -> list[Arrived]:
-    whole = set(settled.wait([file.path for file in files]))
+    whole = set(write_complete.wait([file.path for file in files]))
     now = time.time()
     found, growing = [], []
     for file in files:
@@ -111,7 +116,7 @@ def is_unreadable(ws: Workspace, file: Path) -> bool:
         return False
     try:
         _open(file)
-    except FileNotFoundError:  # or a link to nothing; whoever reads it says so
+    except FileNotFoundError:  # or a link to nothing, which the reader reports
         return False
     except OSError as error:
         logger.warning(
@@ -125,9 +130,9 @@ def is_unreadable(ws: Workspace, file: Path) -> bool:
 
 def _open(file: Path) -> None:
     if file.is_dir() and not file.is_symlink():
-        for entry in folders.entries(file):
+        for entry in untrusted_folder.entries(file):
             if entry.fault is None:
-                folders.opened(file, entry.name).close()
+                untrusted_folder.opened(file, entry.name).close()
     elif file.is_file():
         file.open("rb").close()
 
@@ -146,7 +151,7 @@ def of_images(ws: Workspace) -> bool:
 
     try:
         return schema.load(ws.schema).kind == "image"
-    except ConfigError:  # `perdure doctor` tells of it
+    except ConfigError:  # `perdure doctor` reports it
         return False
 
 
@@ -168,7 +173,7 @@ def let_go(ws: Workspace, file: Arrived) -> None:
         return
     try:
         now = seen(file.path)
-        if now is None:  # somebody else has removed it
+        if now is None:  # another process has removed it
             return
         if now != file.seen:
             logger.warning(
@@ -177,7 +182,7 @@ def let_go(ws: Workspace, file: Arrived) -> None:
                 file.path.name,
             )
         elif file.path.is_dir() and not file.path.is_symlink():
-            folders.remove(file.path, file.seen)
+            untrusted_folder.remove(file.path, file.seen)
         else:
             file.path.unlink(missing_ok=True)
     except OSError as error:
@@ -193,16 +198,50 @@ def _files(folder: Path, images: bool) -> list[Path]:
 
     A link to nothing is there, to be refused.
     """
-    return sorted(
+    found = [
         path
         for path in folder.iterdir()
         if not path.name.startswith(".") and (not path.is_dir() or (images and _filled(path)))
-    )
+    ]
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """The key of natural order: `year-9.csv` before `year-10.csv`."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(one), "") if one.isdecimal() else (-1, one) for one in parts], path.name
+
+
+def _by_arrival(files: list[Arrived], burst_s: float) -> list[Arrived]:
+    """Sort by time of arrival; files that came together, by name.
+
+    A file arrives when the file system last changed its entry (ctime): when it was written, or
+    moved into the folder, whatever its own date says. Files belong together where each came within
+    `burst_s` seconds of the one before.
+    """
+    came = sorted((_changed(file.path), number) for number, file in enumerate(files))
+    found: list[Arrived] = []
+    burst: list[int] = []
+    last = -math.inf
+    for at, number in came:
+        if at - last > burst_s:
+            found += [files[one] for one in sorted(burst)]
+            burst = []
+        burst.append(number)
+        last = at
+    return found + [files[one] for one in sorted(burst)]
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_ctime
+    except OSError:  # it is gone, which is found where it is read
+        return -math.inf
 
 
 def _filled(folder: Path) -> bool:
-    """Whether somebody has put files into a folder, or it is a link, to be refused."""
+    """Whether a folder has files in it, or is a link, which is refused."""
     try:
-        return folder.is_symlink() or bool(folders.entries(folder))
-    except OSError:  # it cannot be read, which is told where it is ingested
+        return folder.is_symlink() or bool(untrusted_folder.entries(folder))
+    except OSError:  # it cannot be read, which the ingest reports
         return True

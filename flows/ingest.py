@@ -1,4 +1,4 @@
-"""Ingest: a file arrives, is checked, and becomes an experience or goes to quarantine."""
+"""Ingest: a file arrives, is checked, and becomes an experience, waits or goes to quarantine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perdure import escaping
 from perdure.config import Workspace
-from perdure.errors import DataRefused, LockHeld
-from perdure.flows import inbox, prefect_engine, sharing
+from perdure.errors import DataRefused, LockHeld, Unreachable
+from perdure.flows import inbox, joining, sharing
 from perdure.flows.inbox import Arrived
-from perdure.flows.prefect_engine import flow, step
-from perdure.flows.workspace import clear_parts, open_workspace, who
+from perdure.orchestration import configured_server, engine, outcomes
+from perdure.orchestration.engine import flow, step
+from perdure.orchestration.outcomes import Ending
+from perdure.orchestration.run_log import note
 from perdure.records import DataRevision, Experience, Ingest, Ingested
-from perdure.records.data import Aside, Joined, Label
-from perdure.tasks import data_versions, experiences, git, locks
+from perdure.records.data import Label, SourceFile
+from perdure.tasks import data_versions, experiences, git, locks, refusal_notes
 from perdure.tasks.tables import check, content, pictures, read
 from perdure.tasks.tables import schema as schemas
 from perdure.tasks.tables.check import Checked
+from perdure.tasks.tables.refusing import refusing
 from perdure.tasks.tables.schema import Schema
+from perdure.workspace import actor, clear_parts, open_workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,16 +37,32 @@ logger = logging.getLogger("perdure")
 
 WAIT_FOR_DATA_S = 60.0
 """An ingest is short: the next one waits for it, in seconds, before it gives up."""
+WAIT_AS_A_RUN_S = 3600.0
+"""The same for a run of the deployment."""
 
 
 def run(workspace: str, paths: list[str]) -> Ingest:
     """`ingest` as a flow where Prefect is configured, and directly where it is not."""
-    return prefect_engine.run(ingest, workspace=workspace, paths=paths)
+    return engine.run(ingest, workspace=workspace, paths=paths)
 
 
-@flow(name="ingest", flow_run_name=prefect_engine.run_name("ingest"))
+def _ending(result: Ingest) -> Ending:
+    """The state of a run that took files, or found none."""
+    refused = [one for one in result.files if one.outcome == "quarantined"]
+    if refused:
+        one, count = refused[0], f"{len(refused)} of {len(result.files)} files"
+        return "Refused", f"{count}; {one.file}: {'; '.join(one.reasons) or 'unreadable'}"
+    rows = sum(one.rows for one in result.files)
+    if not rows:
+        return "Nothing to do", "There was no new file."
+    return "Ingested", f"{len(result.files)} files with {rows:,} rows."
+
+
+@flow(name="ingest", flow_run_name=engine.run_name("ingest"), ending=_ending)
 def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool = False) -> Ingest:
     """Check files against the schema; make each an experience, or put it into quarantine.
+
+    Files with few rows wait until they make an experience together.
 
     Args:
         workspace: Folder of the workspace.
@@ -50,7 +71,9 @@ def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool =
         settled: Whether to leave in the inbox what has changed within `trigger.debounce`.
     """
     ws = open_workspace(workspace)
-    with locks.hold(ws, "data", "ingest", wait_s=WAIT_FOR_DATA_S):
+    # What a person asked Prefect for must not be dropped.
+    wait_s = WAIT_AS_A_RUN_S if outcomes.of_a_deployment() else WAIT_FOR_DATA_S
+    with locks.hold(ws, "data", "ingest", wait_s=wait_s):
         sharing.update(ws, publishing=True)
         ws = open_workspace(workspace)  # as others may have changed it
         rules = schemas.load(ws.schema, ws.config.data)
@@ -62,20 +85,26 @@ def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool =
         results, revision = version(ws, [one for _, one in taken])
         for file, _ in taken:
             inbox.let_go(ws, file)
-    prefect_engine.report(_markdown(results), "ingest")
+        if not files and not settled:  # a person asks, perhaps because of `perdure doctor`
+            _push_lacking(ws)
+        if joined := _join_waiting(ws, rules):
+            more, revision = version(ws, [joined])
+            results += more
+    for one in results:
+        note(f"{one.file}: {one.outcome}, {one.rows} rows, {one.refused_rows} refused")
+    engine.report(ws, "ingest", _markdown(results), "What became of each file")
     _tell(ws, results)
-    _tell_refusals(ws)
     return Ingest(tuple(results), revision)
 
 
 def _tell(ws: Workspace, results: list[Ingested]) -> None:
     """Say that there is something to learn, unless who asked for it learns next.
 
-    Where Prefect does not answer nobody is told; then a watcher sees what is pending.
+    Where Prefect does not answer no event is sent; then a watcher sees what is pending.
     """
     new = sum(one.outcome == "ingested" for one in results)
-    if new and prefect_engine.is_of_its_own():
-        from perdure.flows.service import events  # not before it is needed
+    if new and engine.is_of_its_own():
+        from perdure.orchestration import events  # not before it is needed
 
         events.emit("perdure.data.arrived", ws, {"files": new, "source": "ingest"})
 
@@ -86,18 +115,8 @@ def _note_refusal(ws: Workspace, result: Ingested) -> None:
     Before the experience is written: killed before that, the file is taken, and noted, again;
     killed after it, the file is known already.
     """
-    if result.refused_share:
-        from perdure.flows.service import refusals  # not before it is needed
-
-        refusals.note(ws, result, who())
-
-
-def _tell_refusals(ws: Workspace) -> None:
-    """Send the notices of refused files, also those of an ingest that was killed."""
-    if ws.config.notify:
-        from perdure.flows.service import refusals  # not before it is needed
-
-        refusals.tell(ws)
+    if ws.config.notify or configured_server.configured(ws.root):
+        refusal_notes.write(ws, result, actor())
 
 
 def accept(
@@ -126,7 +145,8 @@ def accept(
         found = _check(ws, file, rules, known)
         wrong = (*found.whole, *found.summary) if found.whole else ()
     except DataRefused as refusal:
-        found, wrong = None, (refusal.message,)
+        hint = f" → {refusal.hint}" if refusal.hint else ""
+        found, wrong = None, (refusal.message + hint,)
     if inbox.has_changed(ws, arrived):
         return None
     if found is None or wrong:
@@ -136,13 +156,15 @@ def accept(
 
 def _check(ws: Workspace, file: Path, rules: Schema, known: Sequence[Experience]) -> Checked:
     """Check one file, with what earlier files say of new classes."""
-    frame = read.read(file, rules)
-    labels = experiences.labels_of(known)
-    gathered = experiences.counts(_waiting(ws, rules, known))
+    table = read.read(file, rules)
+    data = ws.config.data
+    waiting = experiences.waiting_files(ws, known)
+    labels = experiences.labels_of(known, waiting)
+    gathered = experiences.counts(joining.gathered(ws, rules, known, waiting))
 
     def look() -> Checked:
-        return step(check.check, name=f"check {file.name}")(
-            frame, rules, ws.config.data.min_rows, labels, gathered
+        return step(refusing(check.check), name=f"check {file.name}")(
+            table.frame, rules, 1 if data.join else data.min_rows, labels, gathered
         )
 
     found = look()
@@ -151,92 +173,87 @@ def _check(ws: Workspace, file: Path, rules: Schema, known: Sequence[Experience]
         older = experiences.labels_found(known, target, set(found.aside[target].tolist()))
         labels |= older
         found = look() if older else found
-    return found
-
-
-def _waiting(ws: Workspace, rules: Schema, known: Sequence[Experience]) -> tuple[Aside, ...]:
-    """Rows of new classes that earlier files brought and that joined no experience yet."""
-    if rules.task == "regression":
-        return ()
-    return experiences.gathered(ws, known, rules.form)
-
-
-def _joining(
-    waiting: Sequence[Aside], found: Checked, rules: Schema, known: Sequence[Experience]
-) -> set[Label]:
-    """The classes whose rows join: let in by now, by the schema or by their number."""
-    target = rules.target
-    if not isinstance(target, schemas.ClassTarget):
-        return set()
-    labels: set[Label] = set(target.classes)
-    if target.new_classes == "allow":
-        counts = experiences.counts(waiting)
-        enough = {label for label, rows in counts.items() if rows >= target.min_class_rows}
-        labels |= enough | set(found.new) | experiences.labels_of(known)
-    return labels
+    return replace(found, notes=(*table.notes, *found.notes))
 
 
 def _take(
     ws: Workspace, file: Path, found: Checked, rules: Schema, known: list[Experience]
 ) -> Ingested:
+    """Make an experience of what a file brought, or let its rows wait for those of later ones."""
     brought = content.content_sha256(found.accepted)
     offered = content.content_sha256(found.offered) if len(found.aside) else brought
     # A file that arrives again offers the same, whichever classes were let in meanwhile.
     same = experiences.find(known, offered, brought)
-    frame, sha256 = found.accepted, brought
-    joined: tuple[Joined, ...] = ()
-    if same is None:
-        waiting = _waiting(ws, rules, known)
-        labels = _joining(waiting, found, rules, known)
-        frame, joined = experiences.join(frame, waiting, labels, rules.target.name)
-        sha256 = content.content_sha256(frame) if joined else brought
-    number = same.number if same else experiences.next_number(known)
-    name = same.id if same else experiences.experience_id(number, sha256)
-    if same is None or len(found.bad_rows):
-        _begin(ws, name if same is None else None)
+    waiting = experiences.waiting_files(ws, known)
+    new = same is None and not {offered, brought} & {one.file.content for one in waiting}
+    own = SourceFile(file.name, offered, len(found.accepted), _counted(found.aside, rules))
+    made = joining.batch(ws, rules, known, (own, found.accepted)) if new else None
+    name = same.id if same else None
+    if made:
+        name = experiences.experience_id(experiences.next_number(known), made.sha256)
+    if new or len(found.bad_rows):
+        _begin(ws, name if new else None)
     folder = None
     if len(found.bad_rows):
         folder = _set_aside_rows(ws, file, found, rules, offered)
-    rows = sum(one.rows for one in joined)
-    more = [f"{one.label!r}" for one in joined if one.label not in found.new]
+    rows = len(made.frame) if made else own.rows
     result = Ingested(
         file=file.name,
-        outcome="known" if same else "ingested",
+        outcome="ingested" if made else "waiting" if new else "known",
         experience=name,
-        rows=len(frame),
+        rows=rows,
         refused_rows=len(found.bad_rows),
         reasons=found.summary,
         folder=folder,
         refused_share=len(found.bad_rows) / found.rows,
-        joined_rows=rows,
-        notes=(*found.notes, *_joined_note(more, joined)) if same is None else (),
+        joined_rows=rows - own.rows,
+        notes=(*found.notes, *joining.notes(ws, rules, known, own, made, found.new)) if new else (),
+        distinct_rows=made.distinct_rows if made else None,
+        files=made.file_rows if made else (),
     )
-    if same is None:
+    if new:
         _note_refusal(ws, result)
-        known.append(
-            experiences.write_experience(
-                ws,
-                number,
-                frame,
-                sha256,
-                file.name,
-                rules.sha256,
-                offered=offered,
-                aside=_counted(found.aside, rules),
-                joined=joined,
-                classes=_unlisted(frame, rules),
-            )
+    if made:
+        joining.write(ws, made, rules, known)
+    elif new:
+        experiences.write_waiting(
+            ws,
+            ws.waiting,
+            experiences.next_place(waiting),
+            found.accepted,
+            brought,
+            own,
+            rules.form,
+            joining.unlisted(found.accepted, rules),
         )
     return result
 
 
-def _joined_note(labels: Sequence[str], joined: Sequence[Joined]) -> tuple[str, ...]:
-    """What joined although the file itself brought nothing new."""
-    if not labels:
-        return ()
-    rows = sum(one.rows for one in joined if repr(one.label) in labels)
-    named = ", ".join(dict.fromkeys(labels))
-    return (f"rows set aside from earlier files joined: {rows} of {named}",)
+def _join_waiting(ws: Workspace, rules: Schema) -> Ingested | None:
+    """Make an experience of what waits, where it is enough without another file.
+
+    So it is where `data.min_rows` was lowered, or where two clones each let a file wait.
+    """
+    if not experiences.waiting_files(ws, ()):  # no experience is read for it
+        return None
+    known = list(experiences.list_experiences(ws))
+    made = joining.batch(ws, rules, known)
+    if made is None:
+        return None
+    _begin(ws, experiences.experience_id(experiences.next_number(known), made.sha256))
+    notes = joining.notes(ws, rules, known, None, made)
+    last = made.files[-1]
+    return Ingested(
+        file=last.name,
+        outcome="ingested",
+        experience=joining.write(ws, made, rules, known).id,
+        rows=len(made.frame),
+        refused_rows=0,
+        joined_rows=len(made.frame) - last.rows,
+        notes=notes,
+        distinct_rows=made.distinct_rows,
+        files=made.file_rows,
+    )
 
 
 def _set_aside_rows(
@@ -255,22 +272,17 @@ def _set_aside_rows(
         found.summary,
         found.refused,
         found.bad_rows,
-        by=who(),
+        by=actor(),
         files=files,
         more=rows_aside,
     ).folder
 
 
-def _counted(aside: pd.DataFrame, rules: Schema) -> list[tuple[Label, int]]:
+def _counted(aside: pd.DataFrame, rules: Schema) -> tuple[tuple[Label, int], ...]:
     """The classes of rows that are set aside, with their rows."""
-    return sorted(Counter(aside[rules.target.name].tolist()).items()) if len(aside) else []
-
-
-def _unlisted(frame: pd.DataFrame, rules: Schema) -> list[Label]:
-    """The classes of rows that the schema does not list."""
-    if not isinstance(rules.target, schemas.ClassTarget):
-        return []
-    return sorted(set(frame[rules.target.name].tolist()) - set(rules.target.classes))
+    if not len(aside):
+        return ()
+    return tuple(sorted(Counter(aside[rules.target.name].tolist()).items()))
 
 
 def _names_of(found: Checked, rules: Schema) -> list[str]:
@@ -282,7 +294,7 @@ def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked 
     _begin(ws, None)
     rows = found.rows if found else 0
     findings = found.refused if found else None
-    record = experiences.quarantine(ws, file, reasons, findings, rows=rows, by=who())
+    record = experiences.quarantine(ws, file, reasons, findings, rows=rows, by=actor())
     result = Ingested(
         file=file.name,
         outcome="quarantined",
@@ -292,13 +304,14 @@ def _refuse(ws: Workspace, file: Path, reasons: tuple[str, ...], found: Checked 
         reasons=reasons,
         folder=record.folder,
         refused_share=1.0,
+        notes=found.notes if found else (),
     )
     _note_refusal(ws, result)
     return result
 
 
 def _refuse_link(ws: Workspace, link: Path) -> Ingested:
-    """Whoever may write into the inbox must not have any file of the machine read or pushed."""
+    """Refuse links: writing into the inbox must not make Perdure read and push other files."""
     target = os.fsencode(link.readlink())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -318,9 +331,9 @@ def version(ws: Workspace, results: list[Ingested]) -> tuple[list[Ingested], Dat
     Returns:
         The results, with the ids that the experiences have now, and the revision.
     """
-    names = [r.experience or f"quarantined {r.file}" for r in results if r.outcome != "known"]
+    names = [r.experience or f"{r.outcome} {r.file}" for r in results if r.outcome != "known"]
     if experiences.unfinished(ws) is not None:
-        renamed = _record(ws, names)
+        renamed = record(ws, sharing.message(names))
         results = [_as_recorded(ws, result, renamed) for result in results]
         experiences.done(ws)
     return results, data_revision(ws)
@@ -328,7 +341,16 @@ def version(ws: Workspace, results: list[Ingested]) -> tuple[list[Ingested], Dat
 
 def _as_recorded(ws: Workspace, result: Ingested, renamed: dict[str, str]) -> Ingested:
     """What has become of a file where another clone published data at the same time."""
-    id_ = renamed.get(result.experience or "", result.experience)
+    if result.experience is None:
+        return result
+    id_ = renamed.get(result.experience, result.experience)
+    if not id_:  # another clone's experience has the rows that it was made with
+        rows = result.files[-1].rows
+        waits = f"{rows} rows wait; the others are in an experience of another clone"
+        return replace(
+            result, outcome="waiting", experience=None, rows=rows, joined_rows=0,
+            notes=(*result.notes, waits), distinct_rows=None, files=(),
+        )  # fmt: skip
     ours = id_ in (experiences.unfinished(ws) or ())
     outcome = result.outcome if ours or result.outcome != "ingested" else "known"
     return replace(result, experience=id_, outcome=outcome)
@@ -340,8 +362,21 @@ def finish(ws: Workspace) -> None:
     cut_short = experiences.unfinished(ws)
     if cut_short is not None:
         logger.info("Finishing an ingest that was cut short %s", ", ".join(cut_short))
-        _record(ws, cut_short)
+        experiences.settle(ws)
+        record(ws, sharing.message(cut_short))
         experiences.done(ws)
+        _push_lacking(ws)
+
+
+def _push_lacking(ws: Workspace) -> None:
+    """Push what a kill kept from the DVC remote, and what DVC takes for present all the same."""
+    try:
+        lacking = data_versions.push_lacking(ws)
+    except Unreachable as error:  # all is recorded here, and doctor looks again
+        logger.warning("The DVC remote was not compared with the data: %s", error.message)
+        return
+    if lacking:
+        logger.warning("The DVC remote lacked %d files of the data; pushed.", len(lacking))
 
 
 def complete(ws: Workspace) -> bool:
@@ -365,16 +400,19 @@ def complete(ws: Workspace) -> bool:
     return True
 
 
-def _record(ws: Workspace, names: Sequence[str]) -> dict[str, str]:
-    """Record the data folder; what the experiences are called now, where others were faster."""
+def record(ws: Workspace, message: str) -> dict[str, str]:
+    """Record the data folder; what the experiences are called now, where others were faster.
+
+    Needs the data lock.
+    """
     renamed: dict[str, str] = {}
+    experiences.clear_joined(ws)
     if ws.config.shared.git_remote is not None:
-        renamed = sharing.publish(ws, sharing.message(names))
+        renamed = sharing.publish(ws, message)
     else:
-        step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
-        step(git.commit, name="git commit")(
-            ws.root, data_versions.files(ws), sharing.message(names)
-        )
+        add = step(data_versions.add_and_push, name="dvc add and push", retries=2)
+        add(ws, experiences.replaced(ws))
+        step(git.commit, name="git commit")(ws.root, data_versions.files(ws), message)
     data_versions.note(ws)
     return renamed
 
@@ -389,8 +427,11 @@ def data_revision(ws: Workspace) -> DataRevision:
 def _markdown(results: list[Ingested]) -> str:
     lines = ["| file | outcome | experience | rows | refused |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r.file} | {r.outcome} | {r.experience or ''} | {r.rows} | {r.refused_rows} |"
+        f"| {escaping.markdown(r.file)} | {r.outcome} | {r.experience or ''} | {r.rows} "
+        f"| {r.refused_rows} |"
         for r in results
     ]
-    reasons = [f"- {r.file}: {reason}" for r in results for reason in r.reasons]
+    reasons = [
+        f"- {escaping.markdown(f'{r.file}: {reason}')}" for r in results for reason in r.reasons
+    ]
     return "\n".join([*lines, "", *reasons])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from perdure.config import CONFIG_NAME, Task, parse, place
 from perdure.errors import UsageError
 from perdure.flows import ingest, templates
-from perdure.records import Initialised
+from perdure.records import ColumnFound, Initialised
 from perdure.tasks import data_versions, git
 from perdure.tasks.tables import pictures, read, schema
 
 Kind = Literal["table", "image", "text", "sequence"]
+ColumnKind = schema.ColumnKind
 _IGNORED = ("/.perdure/", "/data", "/inbox/*", "!/inbox/.gitkeep")
 
 
@@ -26,6 +28,7 @@ def initialise(
     kind: Kind | None = None,
     column: str | None = None,
     size: str | None = None,
+    kinds: Mapping[str, ColumnKind] | None = None,
 ) -> Initialised:
     """Make a workspace, and ingest its first experience.
 
@@ -34,14 +37,15 @@ def initialise(
 
     Args:
         directory: The folder; it may exist, and may lie inside a git repository.
-        data: CSV or Parquet; or images: a folder of class folders, a ZIP archive of such, or
-            NPZ arrays.
+        data: A table, see `read.read_table`; or images: a folder of class folders, a ZIP archive
+            of such, or NPZ arrays.
         target: The column to predict; of images by default `label`.
-        task: By default told from the target.
+        task: By default inferred from the target.
         name: Name of the registered model; by default the folder's.
-        kind: What is learned from; by default told from the data.
+        kind: What is learned from; by default inferred from the data.
         column: The column of text or of sequences, where there are several.
         size: `HEIGHTxWIDTH` of images; by default the most common one, at most 224.
+        kinds: What a person says that a column is, by its name.
 
     Raises:
         UsageError: There is a workspace already, the target is no column of the data, the kind
@@ -57,8 +61,9 @@ def initialise(
     if root.exists() and not root.is_dir():
         raise UsageError(f"{directory} is not a folder")
     if not data.exists():
-        raise UsageError(f"{data} does not exist", hint="--data FILE, CSV or Parquet, or images")
-    inferred = _infer(data, target, task, kind, column, size)
+        raise UsageError(f"{data} does not exist", hint="--data FILE: a table, or images")
+    found = _infer(data, target, task, kind, column, size, kinds or {})
+    inferred = found.schema
     model = name or re.sub(r"[/:.%\"'\s]+", "-", root.name).strip("-") or "model"
     text = templates.configuration(model, inferred)
     parse(text, str(root / CONFIG_NAME))
@@ -86,7 +91,7 @@ def initialise(
         f"perdure init: model {model}",
     )
     first = ingest.ingest.fn(str(root), [str(data.absolute())]).files[0]
-    return Initialised(str(root), model, inferred.task, first)
+    return Initialised(str(root), model, inferred.task, first, found.columns, found.notes)
 
 
 def _infer(
@@ -96,20 +101,23 @@ def _infer(
     kind: Kind | None,
     column: str | None,
     size: str | None,
-) -> schema.Schema:
+    kinds: Mapping[str, ColumnKind],
+) -> schema.Examined:
     images = pictures.holds_images(data) if kind is None else kind == "image"
     if images:
         if column is not None:
             raise UsageError("--column is for text and sequences; images are files or one array")
         wanted = None if size is None else pictures.parse_size(size)
-        return schema.infer_pictures(data, target or pictures.TARGET, task, wanted)
+        made = schema.infer_pictures(data, target or pictures.TARGET, task, wanted)
+        learned = tuple(ColumnFound(name, "image", True) for name in made.features)
+        return schema.Examined(made, learned)
     if size is not None:
         raise UsageError("--size is for images; this is a table", hint="--kind image")
     if column is not None and kind not in ("text", "sequence"):
         raise UsageError("--column needs --kind text or --kind sequence")
     if target is None:
         raise UsageError("--target COLUMN is missing: the column to predict")
-    return schema.infer(read.read_table(data), target, task, kind, column)
+    return schema.examine(read.read_table(data), target, task, kind, column, kinds)
 
 
 def _ignore(root: Path) -> None:

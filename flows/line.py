@@ -6,7 +6,8 @@ import logging
 
 from perdure.config import Workspace
 from perdure.errors import Corrupt, LockHeld, PerdureError, UsageError
-from perdure.flows import decisions, model_lock, tournament
+from perdure.flows import decisions, tournament
+from perdure.orchestration import model_lock
 from perdure.records import IN_MLFLOW, Change, Registered, Version
 from perdure.tasks.registry import Registry
 
@@ -17,7 +18,7 @@ def line(registry: Registry, version: Version | None) -> tuple[int, ...]:
     """A version and its ancestors by `parent`, the newest first; none of no version."""
     if version is None:
         return ()
-    parents = {one.version: one.parent for one in registry.versions()}
+    parents = registry.parents()
     found: list[int] = []
     number: int | None = version.version
     while number is not None and number not in found:
@@ -31,9 +32,11 @@ def settle(registry: Registry) -> Registered:
 
     Every command that changes the model begins with it. The caller holds the model's lock.
     """
-    if cut_short := registry.recover():
-        logger.info("Finished a change that was cut short: %s", cut_short.key)
     now = registry.read()
+    if now.changing:
+        if cut_short := registry.recover():
+            logger.info("Finished a change that was cut short: %s", cut_short.key)
+        now = registry.read()
     # Each of the three once: entrants, a pinned anchor, champion and challenger.
     for _ in range(3):
         if (change := _moved(registry, now)) is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perdure import arrival_table, drift_table, expressions, verdict_table
+from perdure import arrival_table, drift_table, escaping, expressions, verdict_table
 from perdure.config import CONFIG_NAME, Workspace
 from perdure.errors import ConfigError, DataRefused
 from perdure.records import (
@@ -21,7 +21,7 @@ from perdure.records import (
     Verdict,
 )
 from perdure.tasks import evaluation, experiences, own_gates, packaging, training
-from perdure.tasks.tables import content
+from perdure.tasks.tables import content, splitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,23 +37,29 @@ _TRIED = 200
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An experience's rows, and the side that each lies on for ever."""
+    """An experience's rows, and the split that each belongs to for ever."""
 
     experience: str
     frame: pd.DataFrame
     keys: NDArray[np.uint64]
-    """`(len(frame),)`."""
-    sides: NDArray[np.str_]
+    """`(len(frame),)`: what the rows are split by, as `splitting.keys` gives it."""
+    splits: NDArray[np.str_]
     """`(len(frame),)`: `train`, `validation` or `test`."""
 
 
-def deal(ws: Workspace, spec: FeatureSpec, experience: Experience) -> Rows:
-    """Read an experience and deal its rows out by a hash of their content."""
+def split_rows(ws: Workspace, spec: FeatureSpec, experience: Experience) -> Rows:
+    """Read an experience and split its rows by a hash of their content.
+
+    Raises:
+        Corrupt: The file is damaged.
+        Fault: A newer Perdure wrote it.
+        ConfigError: A slice does not suit the rows.
+    """
     frame = experiences.read_experience(ws, experience.id, content.content_sha256)
     slices(ws, frame.head(_TRIED))  # before anything is trained
-    keys = content.row_keys(frame, [column.name for column in spec.columns])
-    sides = content.sides(keys, ws.config.data.test, ws.config.data.validation)
-    return Rows(experience.id, frame, keys, sides)
+    keys = splitting.keys(frame, spec.columns, experience.split)
+    splits = splitting.splits(keys, ws.config.data.test, ws.config.data.validation)
+    return Rows(experience.id, frame, keys, splits)
 
 
 def prequential(
@@ -92,7 +98,7 @@ def evaluate(
     Raises:
         DataRefused: There is no test row at all.
     """
-    test = rows.sides == "test"
+    test = rows.splits == "test"
     measured_on = evaluation.rows(
         packaging.rows_in(parent) if parent else None,
         rows.frame[test],
@@ -102,7 +108,7 @@ def evaluate(
     )
     if not len(measured_on):
         raise DataRefused(
-            f"experience {rows.experience} has no test row among its {len(rows.frame)}",
+            f"experience {rows.experience} has no test row among its {_equal_rows(rows)}",
             hint="gather more rows into one file",
         )
     theirs = None
@@ -119,6 +125,22 @@ def evaluate(
         packaging.matrix_in(parent) if parent else None,
     )
     return numbers, measured_on
+
+
+def _equal_rows(rows: Rows) -> str:
+    """The number of rows, and why none is on the test side where many are equal.
+
+    That happens with form 1 of the split alone: `splitting.split_keys` spreads frequent rows.
+    """
+    import numpy as np
+
+    distinct = len(np.unique(rows.keys))
+    if 2 * distinct > len(rows.frame):
+        return f"{len(rows.frame)} rows"
+    return (
+        f"{len(rows.frame)} rows, {distinct} of them distinct: this workspace was begun with "
+        "Perdure 0.1.0 and keeps equal rows on one side; perdure init makes one that does not"
+    )
 
 
 def numbers_of(
@@ -207,7 +229,7 @@ def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdic
         "",
     ]
     head += [verdict_table.markdown(verdict)]
-    head += ["", *(f"- {verdict_table.escape(message)}" for message in verdict.refusals)]
+    head += ["", *(f"- {escaping.markdown(message)}" for message in verdict.refusals)]
     head += ["", "## Numbers"]
     columns: dict[str, Metrics | None] = {
         "before learning (champion)": numbers.prequential,
@@ -233,7 +255,7 @@ def markdown(experience: str, version: int, numbers: Evaluation, verdict: Verdic
 def arrival_markdown(shown: Arrival, reasons: Sequence[str], drift: Drift | None) -> str:
     """An experience that moved the model, or that is broken, as a page."""
     head = [f"# {shown.experience}: {arrival_table.outcome(shown)}", ""]
-    head += [f"- {verdict_table.escape(reason)}" for reason in reasons]
+    head += [f"- {escaping.markdown(reason)}" for reason in reasons]
     return "\n".join([*head, *_before(shown, drift)])
 
 
@@ -244,6 +266,6 @@ def _before(arrival: Arrival | None, drift: Drift | None) -> list[str]:
         found += ["", "## Who might serve", "", arrival_table.markdown(arrival)]
         found += ["", arrival_table.CAPTION]
     if drift is not None:
-        summary = drift_table.escape(drift_table.summary(drift))
+        summary = escaping.markdown(drift_table.summary(drift))
         found += ["", f"## Drift: {summary}", "", drift_table.markdown(drift)]
     return found

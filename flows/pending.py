@@ -9,7 +9,7 @@ from perdure.tasks import experiences
 
 
 def pending(ws: Workspace, now: Registered) -> tuple[Experience, ...]:
-    """Experiences that the challenger's cursor has not seen and nobody set aside, in order.
+    """Experiences that the challenger's cursor has not seen and that are not held, in order.
 
     What an ingest has not yet committed is not among them: it may have been cut short.
     """

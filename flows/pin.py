@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from perdure.errors import UsageError
-from perdure.flows import decisions, model_lock
+from perdure.flows import decisions
 from perdure.flows.line import settle
-from perdure.flows.workspace import open_workspace, who
+from perdure.orchestration import model_lock
 from perdure.records import Pinned
 from perdure.tasks.registry import Registry
+from perdure.workspace import actor, open_workspace
 
 
 def pin(workspace: str, version: int, reason: str | None = None) -> Pinned:
@@ -27,7 +28,7 @@ def pin(workspace: str, version: int, reason: str | None = None) -> Pinned:
         if now.tournament.pinned == version:
             return Pinned(version, pinned=True, changed=False)
         registry.download(wanted)
-        registry.apply(decisions.pinned(now, wanted, reason, who()))
+        registry.apply(decisions.pinned(now, wanted, reason, actor()))
     return Pinned(version, pinned=True, changed=True)
 
 
@@ -44,5 +45,5 @@ def unpin(workspace: str) -> Pinned:
         pinned = now.tournament.pinned
         if pinned is None:
             raise UsageError("no version is pinned", hint="perdure pin VERSION")
-        registry.apply(decisions.unpinned(now, registry.version(pinned), who()))
+        registry.apply(decisions.unpinned(now, registry.version(pinned), actor()))
     return Pinned(pinned, pinned=False, changed=True)

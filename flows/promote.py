@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from perdure import escaping
 from perdure.errors import GateRefused, UsageError
-from perdure.flows import decisions, model_lock, prefect_engine
+from perdure.flows import decisions, pages
 from perdure.flows.line import line, settle
-from perdure.flows.prefect_engine import flow, step
-from perdure.flows.service import approvals
-from perdure.flows.telling import telling
-from perdure.flows.workspace import open_workspace, who
+from perdure.orchestration import approvals, engine, model_lock, rollback_form
+from perdure.orchestration.engine import flow, step
+from perdure.orchestration.outcomes import Ending
 from perdure.records import Promoted, Registered
 from perdure.tasks.registry import Registry
+from perdure.workspace import actor, open_workspace
 
 
-def run(workspace: str, version: int | None, force: bool, reason: str | None) -> Promoted:
+def run(
+    workspace: str, version: int | None, force: bool, reason: str | None, wait: float = 0.0
+) -> Promoted:
     """`promote` as a flow where Prefect is configured, and directly where it is not."""
-    with telling(workspace):
-        return prefect_engine.run(
-            promote, workspace=workspace, version=version, force=force, reason=reason
-        )
+    return engine.run(
+        promote, workspace=workspace, version=version, force=force, reason=reason, wait=wait
+    )
 
 
-@flow(name="promote", flow_run_name=prefect_engine.run_name("promote"))
+def _ending(result: Promoted) -> Ending:
+    if not result.changed:
+        return "Nothing to do", f"Version {result.version} is the champion already."
+    return "Promoted", f"Version {result.version} serves, in place of {result.replaced or 'none'}."
+
+
+@flow(name="promote", flow_run_name=engine.run_name("promote"), ending=_ending)
 def promote(
-    workspace: str = ".", version: int | None = None, force: bool = False, reason: str | None = None
+    workspace: str = ".",
+    version: int | None = None,
+    force: bool = False,
+    reason: str | None = None,
+    wait: float = 0.0,
 ) -> Promoted:
     """Make a version the champion.
 
@@ -32,6 +44,7 @@ def promote(
         version: The version; by default the challenger, which waits for approval.
         force: Although a gate refused it. Needs a reason.
         reason: Goes into the history.
+        wait: How many seconds to wait where another process works on the model.
 
     Raises:
         GateRefused: A gate refused the version, and `force` is not set.
@@ -41,7 +54,7 @@ def promote(
     if force and not reason:
         raise UsageError("a forced promotion needs a reason", hint="--force --reason TEXT")
     ws = open_workspace(workspace)
-    with model_lock.hold(ws, "promote"):
+    with model_lock.hold(ws, "promote", wait_s=wait):
         registry = Registry(ws)
         now = settle(registry)
         if version is None:
@@ -58,14 +71,19 @@ def promote(
                 hint=f"perdure promote {version} --force --reason TEXT",
             )
         step(registry.download, name="check the learner")(wanted)
-        change = decisions.promoted_by_hand(now, wanted, refused, reason, who(), ancestors)
+        change = decisions.promoted_by_hand(now, wanted, refused, reason, actor(), ancestors)
         step(registry.apply, name="move the aliases", retries=2)(change)
         replaced = change.replaced[version]
-    if prefect_engine.in_flow_run():
+    if engine.in_flow_run():
         approvals.settle(ws)
-    prefect_engine.report(
-        f"Version {version} is the champion; it replaced {replaced or 'none'}. {reason or ''}",
+        rollback_form.refresh(ws)
+    why = escaping.markdown(reason) if reason else ""
+    engine.report(
+        ws,
         "promote",
+        f"Version {pages.version(ws, version)} is the champion; it replaced "
+        f"{pages.version(ws, replaced)}. {why}",
+        f"Version {version} is the champion",
     )
     return Promoted(version, replaced, forced=refused, changed=True)
 

@@ -7,39 +7,65 @@ import logging
 import shutil
 from pathlib import Path
 
-from perdure import arrival_table
+from perdure import arrival_table, escaping
 from perdure.config import Workspace
 from perdure.errors import Fault
-from perdure.flows import ingest, model_lock, prefect_engine
+from perdure.flows import ingest, pages, prune
 from perdure.flows.learn import learn
 from perdure.flows.line import settle
+from perdure.flows.opening import open_to_learn
 from perdure.flows.pending import pending
-from perdure.flows.prefect_engine import flow
-from perdure.flows.service import approvals
-from perdure.flows.telling import telling
-from perdure.flows.workspace import clear_scratch, open_workspace
+from perdure.orchestration import approvals, engine, model_lock, rollback_form
+from perdure.orchestration.engine import flow
+from perdure.orchestration.outcomes import Ending
 from perdure.progress import track
 from perdure.records import Experience, Learned, Retrained
 from perdure.tasks.registry import Registry
+from perdure.workspace import clear_scratch
 
 logger = logging.getLogger("perdure")
 
 
-def run(workspace: str, profile: bool = False) -> Retrained:
+def run(workspace: str, profile: bool = False, wait: float = 0.0) -> Retrained:
     """`retrain` as a flow: on the configured Prefect server, or on a temporary one."""
-    ws = open_workspace(workspace, strategies=True)
+    ws = open_to_learn(workspace)
     with track("starting", 1):
-        prefect_engine.start_early(workspace)
-        if pending(ws, Registry(ws).read()):
-            # Avalanche takes seconds to import, a temporary server to start: both at once.
-            importlib.import_module("perdure.strategies.training.engine")
-    with telling(workspace):
-        return prefect_engine.run_with_server(retrain, workspace=workspace, profile=profile)
+        if not pending(ws, Registry(ws).read()):
+            # That needs no server.
+            return engine.run(retrain, workspace=workspace, profile=profile, wait=wait)
+        # Avalanche takes seconds to import, a temporary server to start: both at once.
+        engine.start_early(workspace)
+        importlib.import_module("perdure.strategies.training.engine")
+    return engine.run_with_server(retrain, workspace=workspace, profile=profile, wait=wait)
 
 
-@flow(name="retrain", flow_run_name=prefect_engine.run_name("retrain"))
+def _ending(result: Retrained) -> Ending:
+    """The state of a run that learned, or had nothing to learn."""
+    if not result.learned:
+        return "Nothing to do", "No experience is pending."
+    count = f"{len(result.learned)} experience{'s' if len(result.learned) > 1 else ''} learned"
+    kept = [one for one in result.learned if one.kept_back]
+    if any(one.promoted for one in result.learned):
+        more = f"; {len(kept)} held" if kept else ""
+        return "Promoted", f"Version {result.champion} serves: {count}{more}."
+    if not kept:
+        return "Learned", f"{count}; version {result.champion or 'none'} serves."
+    name = "Refused" if any(one.verdict == "refused" for one in kept) else "Held"
+    return name, f"{kept[-1].experience}: {kept[-1].reasons[0]}"
+
+
+@flow(
+    name="retrain",
+    flow_run_name=engine.run_name("retrain"),
+    ending=_ending,
+    skips=True,
+)
 def retrain(
-    workspace: str = ".", profile: bool = False, inbox: bool = False, min_rows: int = 0
+    workspace: str = ".",
+    profile: bool = False,
+    inbox: bool = False,
+    min_rows: int = 0,
+    wait: float = 0.0,
 ) -> Retrained:
     """Learn every experience that the challenger has not seen, in order of arrival.
 
@@ -53,14 +79,15 @@ def retrain(
         inbox: Whether to ingest first what waits in the inbox, and has not changed for
             `trigger.debounce`.
         min_rows: Learn nothing while the pending experiences have fewer rows together.
+        wait: How many seconds to wait where another process works on the model.
 
     Raises:
         LockHeld: Another process works on this model.
     """
-    ws = open_workspace(workspace, strategies=True)
+    ws = open_to_learn(workspace)
     if inbox:
-        prefect_engine.run(ingest.ingest, workspace=str(ws.root), settled=True)
-    with model_lock.hold(ws, "retrain"):
+        engine.run(ingest.ingest, workspace=str(ws.root), settled=True)
+    with model_lock.hold(ws, "retrain", wait_s=wait):
         registry = Registry(ws)
         settle(registry)
         clear_scratch(ws)
@@ -74,20 +101,24 @@ def retrain(
                 raise Fault(f"experience {waiting[0].id} is still pending after it was learned")
             place = _profile_of(ws, waiting[0].id) if profile and traced is None else None
             learned.append(
-                prefect_engine.run(learn, workspace, waiting[0].id, str(place) if place else None)
+                engine.run(learn, workspace, waiting[0].id, str(place) if place else None)
             )
             # What was registered before is not trained again, and leaves no trace.
             traced = place if place is not None and place.is_dir() else traced
+        if learned:
+            prune.after_retraining(ws, registry)
         now = registry.read()
-    if prefect_engine.in_flow_run():
+    if engine.in_flow_run():
         approvals.settle(ws, again=True)
+        rollback_form.refresh(ws)
     if profile and traced is None:
         logger.warning("Nothing was trained, so there is no profile.")
-    prefect_engine.report(_markdown(learned), "retrain")
+    engine.report(ws, "retrain", _markdown(ws, learned), "What was learned, and what it changed")
     return Retrained(
         tuple(learned),
         champion=now.champion.version if now.champion else None,
         challenger=now.challenger.version if now.challenger else None,
+        metric=ws.config.metric,
         profile=str(traced) if traced else None,
     )
 
@@ -108,18 +139,26 @@ def _profile_of(ws: Workspace, experience: str) -> Path:
     return place
 
 
-def _markdown(learned: list[Learned]) -> str:
+def _markdown(ws: Workspace, learned: list[Learned]) -> str:
     if not learned:
         return "Nothing was pending."
-    lines = ["| experience | version | verdict | champion moved |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(_cells(one))} |" for one in learned]
+    lines = [
+        f"| experience | version | verdict | champion moved | {ws.config.metric} | reason |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(_cells(ws, one))} |" for one in learned]
     return "\n".join(lines)
 
 
-def _cells(one: Learned) -> tuple[str, str, str, str]:
+def _cells(ws: Workspace, one: Learned) -> tuple[str, ...]:
     """A row of the page; what moved the model, or is broken, has no version of its own."""
-    shown = one.arrival
+    shown, metric = one.arrival, ws.config.metric
+    measured = "" if one.average is None else f"{one.average[metric]:.4f}"
+    reason = escaping.markdown(one.reasons[0]) if one.reasons else ""
     if one.version is not None or shown is None:
-        return one.experience, str(one.version or ""), one.verdict, "yes" if one.promoted else ""
+        moved = "yes" if one.promoted else ""
+        version = pages.version(ws, one.version) if one.version is not None else ""
+        return one.experience, version, one.verdict, moved, measured, reason
     moved = "yes" if shown.action != "held" and shown.version != shown.champion else ""
-    return one.experience, str(shown.version or ""), arrival_table.outcome(shown), moved
+    version = pages.version(ws, shown.version) if shown.version else ""
+    return one.experience, version, arrival_table.outcome(shown), moved, measured, reason

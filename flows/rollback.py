@@ -5,32 +5,45 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from perdure import atomic, escaping
 from perdure.config import Workspace
 from perdure.errors import GateRefused, UsageError
-from perdure.flows import decisions, model_lock, prefect_engine
+from perdure.flows import decisions, pages
 from perdure.flows.line import settle
-from perdure.flows.prefect_engine import flow, step
-from perdure.flows.service import approvals
-from perdure.flows.telling import telling
-from perdure.flows.workspace import open_workspace, who
+from perdure.orchestration import approvals, engine, model_lock, rollback_form
+from perdure.orchestration.engine import flow, step
+from perdure.orchestration.outcomes import Ending
 from perdure.records import Change, Registered, RolledBack, Version
+from perdure.strategies.learner.recipe import check_fit
+from perdure.tasks import git, packaging, training
 from perdure.tasks.registry import Registry
+from perdure.workspace import actor, open_workspace
 
 
-def run(workspace: str, to: int | None, reason: str | None, keep_data: bool) -> RolledBack:
+def run(
+    workspace: str, to: int | None, reason: str | None, keep_data: bool, wait: float = 0.0
+) -> RolledBack:
     """`rollback` as a flow where Prefect is configured, and directly where it is not."""
-    with telling(workspace):
-        return prefect_engine.run(
-            rollback, workspace=workspace, to=to, reason=reason, keep_data=keep_data
-        )
+    return engine.run(
+        rollback, workspace=workspace, to=to, reason=reason, keep_data=keep_data, wait=wait
+    )
 
 
-@flow(name="rollback", flow_run_name=prefect_engine.run_name("rollback"))
+def _ending(result: RolledBack) -> Ending:
+    if not result.changed:
+        return "Nothing to do", f"Version {result.version} is the champion already."
+    replaced = f", in place of {result.replaced}" if result.replaced else ""
+    held = f"; held: {', '.join(result.held)}" if result.held else ""
+    return "Rolled back", f"Version {result.version} serves{replaced}{held}."
+
+
+@flow(name="rollback", flow_run_name=engine.run_name("rollback"), ending=_ending)
 def rollback(
     workspace: str = ".",
     to: int | None = None,
     reason: str | None = None,
     keep_data: bool = False,
+    wait: float = 0.0,
 ) -> RolledBack:
     """Make an older version champion and challenger again: weights, memory and cursor.
 
@@ -42,14 +55,17 @@ def rollback(
         to: The version; by default the one that the champion replaced.
         reason: Goes into the history.
         keep_data: Leave those experiences pending instead.
+        wait: How many seconds to wait where another process works on the model.
 
     Raises:
         UsageError: There is nothing to go back to, or no such version.
-        GateRefused: A gate refused that version, and nobody ever promoted it.
-        Corrupt: The version's learner is incomplete. Nothing was changed.
+        GateRefused: A gate refused that version, and it was never promoted.
+        Corrupt: The version is not whole, or not what was registered. Nothing was changed.
+        ConfigError: Its learner does not fit the configuration: training could not go on from it.
+            Nothing was changed.
     """
     ws = open_workspace(workspace)
-    with model_lock.hold(ws, "rollback"):
+    with model_lock.hold(ws, "rollback", wait_s=wait):
         registry = Registry(ws)
         finished = _rollback_in(registry.recover()) or _untold(ws, registry)
         _note(ws).unlink(missing_ok=True)
@@ -59,22 +75,49 @@ def rollback(
         target = _target(registry, now, to)
         if _is_there(now, target):
             return RolledBack(target.version, None, (), changed=False)
-        step(registry.download, name="check the learner")(target)
-        change = decisions.rolled_back(now, target, reason, keep_data, who())
+        step(_check, name="check the learner")(ws, registry, target)
+        change = decisions.rolled_back(now, target, reason, keep_data, actor())
         if to is None:
             _remember(ws, change)
         step(registry.apply, name="move the aliases", retries=2)(change)
-    if prefect_engine.in_flow_run():
+    if engine.in_flow_run():
         approvals.settle(ws)
+        rollback_form.refresh(ws)
     held = tuple(one.id for one in change.hold)
     replaced = now.champion.version if now.champion else None
-    prefect_engine.report(
-        f"Version {target.version} is champion and challenger again, instead of {replaced}. "
-        f"Held: {', '.join(held) or 'none'}. {reason or ''}",
+    why = escaping.markdown(reason) if reason else ""
+    engine.report(
+        ws,
         "rollback",
+        f"Version {pages.version(ws, target.version)} is champion and challenger again, instead of "
+        f"{pages.version(ws, replaced)}. Held: {', '.join(held) or 'none'}. {why}",
+        f"Version {target.version} is the champion again",
     )
     _note(ws).unlink(missing_ok=True)
     return RolledBack(target.version, replaced, held, changed=True)
+
+
+def _check(ws: Workspace, registry: Registry, target: Version) -> None:
+    """Whether the version is whole, and training can go on from it.
+
+    Without torch, which takes seconds to load. But what a model file of the user's own makes can
+    only be tried: so where that is not the file of then, the learner is loaded.
+    """
+    folder = registry.download(target)
+    saved = packaging.look(folder)
+    check_fit(saved.spec, saved.recipe, ws.config, ws.root, None)
+    own, _, function = saved.recipe.factory.rpartition(":")
+    if own and function and not _as_then(ws, own, target.code):
+        training.check_loads(ws, folder / packaging.LEARNER)
+
+
+def _as_then(ws: Workspace, file: str, code: str | None) -> bool:
+    """Whether a file is what it was at a revision."""
+    try:
+        now = (ws.root / file).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return code is not None and git.at(ws.root, code, ws.root / file) == now
 
 
 def _target(registry: Registry, now: Registered, to: int | None) -> Version:
@@ -111,7 +154,7 @@ def _rollback_in(change: Change | None) -> RolledBack | None:
 
 
 def _note(ws: Workspace) -> Path:
-    """Of a rollback without a version that was begun, and that nobody was told the end of."""
+    """Path of the note of a rollback that was begun and whose end was not reported."""
     return ws.state / "rollback.json"
 
 
@@ -123,9 +166,7 @@ def _remember(ws: Workspace, change: Change) -> None:
         "replaced": happened.replaced,
         "held": [one.id for one in change.hold],
     }
-    part = _note(ws).with_suffix(".part")
-    part.write_text(json.dumps(value), encoding="utf-8")
-    part.replace(_note(ws))
+    atomic.write_text(_note(ws), json.dumps(value))
 
 
 def _untold(ws: Workspace, registry: Registry) -> RolledBack | None:

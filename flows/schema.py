@@ -7,13 +7,13 @@ from pathlib import Path
 from perdure.config import Workspace
 from perdure.errors import ConfigError, UsageError
 from perdure.flows.ingest import WAIT_FOR_DATA_S
-from perdure.flows.workspace import open_workspace
 from perdure.records.schema import Difference, SchemaColumn, SchemaReport
 from perdure.tasks import experiences, git, locks
 from perdure.tasks.registry import Registry
 from perdure.tasks.tables import read
 from perdure.tasks.tables import schema as schemas
 from perdure.tasks.tables.schema import Inferred, Schema
+from perdure.workspace import open_workspace
 
 
 def show(workspace: str) -> SchemaReport:
@@ -35,7 +35,7 @@ def diff(workspace: str, file: str) -> SchemaReport:
     """
     ws = open_workspace(workspace)
     rules = schemas.load(ws.schema, ws.config.data)
-    frame = read.read(_existing(file), rules)
+    frame = read.read(_existing(file), rules).frame
     return _report(ws, rules, file, schemas.differences(frame, rules))
 
 
@@ -53,11 +53,11 @@ def accept(workspace: str, file: str) -> SchemaReport:
     with locks.hold(ws, "data", "schema --accept", wait_s=WAIT_FOR_DATA_S):
         rules = schemas.load(ws.schema, ws.config.data)
         text = ws.schema.read_text(encoding="utf-8")
-        frame = read.read(_existing(file), rules)
+        frame = read.read(_existing(file), rules).frame
         found = schemas.differences(frame, rules)
-        new, told = schemas.accepted(text, ws.schema.name, rules, frame, found, learned)
+        new, differences = schemas.accepted(text, ws.schema.name, rules, frame, found, learned)
         _write(ws, text, new)
-    return _report(ws, schemas.load(ws.schema, ws.config.data), file, told, text != new)
+    return _report(ws, schemas.load(ws.schema, ws.config.data), file, differences, text != new)
 
 
 def lift(workspace: str) -> SchemaReport:
@@ -131,11 +131,17 @@ def _report(
 def _rule(column: schemas.Column) -> str | None:
     """What is asked of a value beside its kind, in words."""
     if isinstance(column, schemas.CategoryColumn):
+        if column.buckets:
+            return f"words, hashed to {column.buckets} codes"
         words = f"{len(column.categories)} words"
         return f"{words}, no other" if column.unseen == "refuse" else f"{words}, others as unseen"
+    if isinstance(column, schemas.TimeColumn):
+        return f"{column.format_of_times.words}, zone {column.zone}"
     if isinstance(column, schemas.ImageColumn):
         return f"{column.height} × {column.width} pixels, {column.channels} channels"
     low, high = getattr(column, "min", None), getattr(column, "max", None)
-    said = [f"at least {low:g}"] if low is not None else []
-    said += [f"at most {high:g}"] if high is not None else []
-    return ", ".join(said) or None
+    limits = [f"at least {low:g}"] if low is not None else []
+    limits += [f"at most {high:g}"] if high is not None else []
+    if isinstance(column, schemas.NumberColumn) and column.format.words:
+        limits.append(column.format.words)
+    return ", ".join(limits) or None

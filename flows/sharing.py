@@ -3,7 +3,7 @@
 With `[shared] git_remote` set. Data is published by a commit of `data.dvc` that is pushed on top
 of what the remote has. The push is the compare-and-swap: git refuses it where another clone was
 faster; then its experiences are taken over, ours get the numbers after them, and it is tried
-again. DVC's push comes first, so nobody sees a pointer to data that is not there.
+again. DVC's push comes first, so no other clone sees a pointer to data that is not there.
 
 The commits that a user has not pushed are never published here, and never lost: where they stand
 in the way, the answer is what to do about them.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from perdure.config import Workspace
 from perdure.errors import Fault, Unreachable, UsageError
-from perdure.flows.prefect_engine import step
+from perdure.orchestration.engine import step
 from perdure.tasks import data_versions, experiences, git
 from perdure.tasks.git import Branch
 from perdure.tasks.tables import content
@@ -92,7 +92,8 @@ def publish(ws: Workspace, message: str) -> dict[str, str]:
     renamed: dict[str, str] = {}
     alone = 0
     for tries in range(TRIES):
-        step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws)
+        gone = experiences.replaced(ws)
+        step(data_versions.add_and_push, name="dvc add and push", retries=2)(ws, gone)
         before = git.theirs(ws.root, branch)
         if step(_publish, name="git push", retries=2)(ws, branch, message):
             return renamed
@@ -192,7 +193,7 @@ def _is_behind(ws: Workspace) -> bool:
         return recorded != present
     if ws.config.shared.git_remote is None or experiences.unfinished(ws) is not None:
         return False
-    # From before anybody noted it.
+    # From a version that did not note it.
     listed = data_versions.listed(ws, recorded)
     if listed is None or not all((ws.data / name).exists() for name in listed):
         return True
@@ -205,6 +206,6 @@ def _pointer_at(ws: Workspace, revision: str) -> str | None:
 
 
 def message(names: Sequence[str]) -> str:
-    """Of a commit of data."""
+    """Message of a commit of data."""
     title = f"ingest {names[0]}" if len(names) == 1 else f"ingest {len(names)} files"
     return "\n".join([title, "", *names]) if names else "ingest"

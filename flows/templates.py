@@ -32,11 +32,12 @@ target = {target}
 task = {task}
 # test = 0.2             # share of the rows held out for the gates, by a hash of their content
 # validation = 0.1       # share that training watches but does not learn from
-# min_rows = 30          # a file with fewer rows is not an experience
+# min_rows = 30          # a file with fewer rows waits for the next
+# join = true            # false: it is refused instead
 
 [training]
 strategies = ["replay"]  # or {combined}
-# epochs = {epochs}
+# epochs = 10            # by default by the number of rows, with early stopping
 # batch_size = {batch_size}
 # optimizer = "{optimizer}"     # sgd, adam, adamw, rmsprop
 # learning_rate = {learning_rate}
@@ -47,7 +48,7 @@ strategies = ["replay"]  # or {combined}
 # floor = "baseline"     # than a constant guess; a number: than this {metric}
 # new_margin = 0.10      # than the champion by more than this, on the new experience
 # past_margin = 0.02     # on all earlier experiences likewise
-# undecided = "pass"     # where so few rows cannot tell: pass, hold, wait
+# undecided = "pass"     # where there are too few rows to decide: pass, hold, wait
 
 [promotion]
 mode = "automatic"       # "manual": the champion waits for perdure promote
@@ -76,7 +77,6 @@ def configuration(name: str, schema: Schema) -> str:
         task=json.dumps(task),
         metric="accuracy" if task == "classification" else "R²",
         combined='["replay", {name = "ewc", penalty = 100}]',
-        epochs=defaults.epochs,
         batch_size=defaults.batch_size,
         optimizer=defaults.optimizer.name,
         learning_rate=defaults.learning_rate,

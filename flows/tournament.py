@@ -1,7 +1,7 @@
 """The tournament: who might serve in the champion's place, decided on data that none has learned.
 
 Pure functions of records and losses; no outside system. `flows/arrival.py` measures the versions,
-and `flows/decisions.py` makes the change of the registry.
+and `flows/decisions/` makes the change of the registry.
 """
 
 from __future__ import annotations
@@ -158,13 +158,17 @@ def promoted(state: Tournament, champion: int, settings: TournamentConfig) -> To
     return replace(state, entrants=tuple(kept), promotions=count)
 
 
-def restarted(state: Tournament, champion: int) -> Tournament:
+def restarted(state: Tournament, champion: int | None) -> Tournament:
     """The state after the champion was replaced for another reason: all evidence ends.
 
-    A version that takes part goes on with none.
+    A version that takes part goes on with none. Where the champion stays, and the challenger alone
+    was moved (None), that is the evidence of the contenders.
     """
     kept = []
     for entrant in state.entrants:
+        if champion is None and entrant.role != "contender":
+            kept.append(entrant)
+            continue
         serves = entrant.version == champion and entrant.role != "anchor"
         if entrant.role == "predecessor" or serves:
             continue

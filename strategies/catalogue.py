@@ -1,7 +1,7 @@
 """The strategies by name: found, checked, and what goes with what.
 
-A new strategy is a module of this package with a `STRATEGY`; nothing is registered by hand.
-A user's own Avalanche plugin is named by where it is found. Neither torch nor Avalanche is
+A new strategy is a module or a folder of this package with a `STRATEGY`; nothing is registered
+by hand. A user's own Avalanche plugin is named by where it is found. Neither torch nor Avalanche is
 imported, so that reading a configuration stays fast, but where there is such a plugin.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from perdure.strategies.plugins.base import Remembering
 
 _MARK = "\nSTRATEGY = "
-"""What tells a strategy's module from the others, before it is imported: those need torch."""
+"""Marks a strategy's module before it is imported: the other modules import torch."""
 
 
 @cache
@@ -33,15 +33,16 @@ def discover() -> dict[str, Strategy]:
     """All strategies, by name in alphabetical order."""
     found = {}
     for folder in map(Path, perdure.strategies.__path__):
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted((*folder.glob("*.py"), *folder.glob("*/__init__.py"))):
             if _MARK in path.read_text(encoding="utf-8"):
-                module = importlib.import_module(f"perdure.strategies.{path.stem}")
+                name = path.parent.name if path.name == "__init__.py" else path.stem
+                module = importlib.import_module(f"perdure.strategies.{name}")
                 found[module.STRATEGY.name] = module.STRATEGY
     return dict(sorted(found.items()))
 
 
 class OwnSettings(Settings):
-    """Of a user's own plugin: whatever its factory takes."""
+    """Settings of a user's own plugin: whatever its factory takes."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -121,7 +122,12 @@ def _clashes(key: str, entry: StrategyConfig, before: list[str]) -> list[str]:
 
 
 def _because(mine: Strategy, other: Strategy) -> str:
-    reasons = ((mine, mine.alone), (other, other.alone), (mine, mine.apart), (other, other.apart))
+    reasons = (
+        (mine, mine.standalone),
+        (other, other.standalone),
+        (mine, mine.conflicts_reason),
+        (other, other.conflicts_reason),
+    )
     return next((f" ({strategy.name}: {why})" for strategy, why in reasons if why), "")
 
 

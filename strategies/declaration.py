@@ -21,7 +21,11 @@ class Settings(BaseModel):
     """A strategy's settings in `perdure.toml`: frozen, and every one is declared."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        strict=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -50,25 +54,25 @@ class Strategy:
     bounded: bool = True
     """Whether what it keeps, and the cost of an experience, are bounded whatever the number
     of experiences; only the references `cumulative` and `joint` are not."""
-    joins: bool = False
+    copies_rows: bool = False
     """Whether it trains on a copy of the new rows and those that it keeps, joined: then each lies
     in memory twice."""
-    anew: bool = False
+    resets_model: bool = False
     """Whether every experience begins with a new model; a learner whose first weights are those
     of a file then keeps them."""
     combines: frozenset[str] = field(default_factory=frozenset)
     """Other strategies that it works beside."""
-    alone: str = ""
-    """Why it works beside no others, for the one who tries; ends without a full stop."""
-    apart: str = ""
-    """Why it works beside some and not beside others that do, likewise."""
+    standalone: str = ""
+    """Why it works beside no other strategy, for the error message; ends without a full stop."""
+    conflicts_reason: str = ""
+    """Why it works beside some strategies and not beside others; ends without a full stop."""
     unfit: Callable[[Any, Config], str] | None = None
     """Why settings do not fit the rest of the configuration, as `key = value: reason`, the key
     below that of the strategy; empty where they do."""
     plugin: Callable[[Any], Remembering] | None = None
     """Makes the Avalanche plugin from the settings; None: plain training, with no memory.
     Avalanche is imported when it is called, not before."""
-    answers: Callable[[nn.Module, State], nn.Module] | None = None
+    predictor: Callable[[nn.Module, State], nn.Module] | None = None
     """From the network and what the strategy remembers to the network that predicts: as
     prepared rows go in, outputs come out, and `torch.export` must take it. None: the network
     itself. Torch is imported when it is called, not before, and Avalanche never."""

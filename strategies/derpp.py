@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 
 class DerPlusSettings(DerSettings):
-    """Of `der++`."""
+    """Settings of `der++`."""
 
     beta: Annotated[float, Field(ge=0, le=1e6)] = 0.5
     """β: weight of the memory rows' own loss."""
 
 
 def _plugin(settings: DerPlusSettings) -> Remembering:
-    from perdure.strategies.plugins.der import Der
+    from perdure.strategies.der.plugin import Der
 
     return Der(settings.size, settings.batch_size, settings.alpha, settings.beta)
 
 
 STRATEGY = Strategy(
     name="der++",
-    summary="keeps a random sample of all rows with labels and what the model said of them",
+    summary="keeps a random sample of all rows with labels and the outputs for them",
     settings=DerPlusSettings,
     memory="`size` rows, each with its outputs",
     cost="a step learns from `batch_size` memory rows more; after an experience one forward pass "
@@ -52,6 +52,6 @@ STRATEGY = Strategy(
     fails="when rows may not be kept; when the rule drifts, so that the old outputs are no longer "
     "right, lower `alpha` or use replay",
     reference="Buzzega et al. 2020, https://arxiv.org/abs/2004.07211",
-    alone="its loss takes the place of the criterion, with a memory of its own in every batch",
+    standalone="its loss takes the place of the criterion, with a memory of its own in every batch",
     plugin=_plugin,
 )

@@ -1,9 +1,9 @@
 """Joint training: a new model, on all rows so far. A reference, not for production.
 
-    θ ← θ₀, drawn anew        θ ← θ - η ∇ ℓ(batch of all rows of all experiences)
+    θ ← θ₀, drawn again       θ ← θ - η ∇ ℓ(batch of all rows of all experiences)
 
 What retraining from scratch each time would reach: the bound that others are measured against.
-The optimizer begins anew as well. Its memory and the cost of an experience grow with every
+The optimizer starts again as well. Its memory and the cost of an experience grow with every
 experience, so it keeps no promise about cost; `cumulative` is the same with the model going on.
 
 State: `x` (rows, ...) as the network gets it, `y` int64 (rows,) or float32 (rows, 1), `task`
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def _plugin(settings: Settings) -> Remembering:
-    from perdure.strategies.plugins.cumulative import Cumulative
+    from perdure.strategies.cumulative.plugin import Cumulative
 
-    return Cumulative(anew=True)
+    return Cumulative(reset=True)
 
 
 STRATEGY = Strategy(
@@ -40,8 +40,8 @@ STRATEGY = Strategy(
     fails="when there are many experiences: its cost and its memory grow with each",
     reference="Lomonaco et al. 2021, https://arxiv.org/abs/2104.00405",
     bounded=False,
-    joins=True,
-    anew=True,
-    alone="it learns every row anew, so there is nothing to hold on to",
+    copies_rows=True,
+    resets_model=True,
+    standalone="it learns every row again, so there is nothing to hold on to",
     plugin=_plugin,
 )

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from perdure import escaping
 from perdure.config import LOWER_IS_BETTER
 from perdure.records import DriftPoint, Matrix, Trained
 
@@ -30,6 +31,8 @@ TWICE = 2.0
 """So many thresholds and more are the end of its scale."""
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 DPI = 150
+COMPRESSION = 1
+"""Compression level of PNG, 1 to 9. More takes several times as long, for hardly a gain."""
 
 
 def matrix(values: Matrix, path: Path, title: str = "What the model knows, and when") -> Path:
@@ -215,7 +218,8 @@ def _drift_cells(
     return cells, levels
 
 
-def _cut(name: str) -> str:
+def _cut(text: str) -> str:
+    name = escaping.printable(text)
     return name if len(name) <= 28 else f"{name[:27]}…"
 
 
@@ -227,15 +231,20 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     # The user's own matplotlibrc must not change what a registered picture looks like.
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9.5}):
-        figure = Figure(figsize=(width, height), layout="constrained")
+    # And what stands between two dollars is no formula, which may be one that is wrong.
+    with matplotlib.rc_context(
+        {"font.family": "DejaVu Sans", "font.size": 9.5, "text.parse_math": False}
+    ):
+        figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
 
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, facecolor="white", format="png", bbox_inches="tight")
+    canvas: Any = figure.canvas  # its `print_png` has no types
+    # `savefig` draws twice: to lay out, and to write. This does both in one, with the same pixels.
+    canvas.print_png(path, pil_kwargs={"compress_level": COMPRESSION})
 
 
 def _side(values: Matrix) -> float:
@@ -304,4 +313,5 @@ def _write_values(axes: Axes, cells: NDArray[np.float64], shades: NDArray[np.flo
             va="center",
             fontsize=9 if len(cells) <= 12 else 7.5,
             color="white" if shades[row, column] < 0.5 else "black",
+            in_layout=False,  # it lies in its cell: the layout need not measure each
         )

@@ -98,7 +98,7 @@ def _reason(one: OwnGateConfig, key: str, result: Any, rows: int) -> Reason:
     if answer not in _ANSWERS:
         raise _wrong(f"{key}: returned answer = {answer!r:.80}; choose {', '.join(_ANSWERS)}")
     value = numbers["value"]
-    said = result.get("message") or f"value {value}" + (
+    message = result.get("message") or f"value {value}" + (
         "" if numbers["limit"] is None else f", limit {numbers['limit']:g}"
     )
     return Reason(
@@ -108,7 +108,7 @@ def _reason(one: OwnGateConfig, key: str, result: Any, rows: int) -> Reason:
         value=math.nan if value is None else value,
         limit=numbers["limit"],
         champion=numbers["champion"],
-        message=f"own {one.title}: {said}",
+        message=f"own {one.title}: {message}",
         rows=rows,
     )
 

@@ -6,7 +6,7 @@ their manifest. Raw columns go in, the user's own labels or values come out.
 
 from __future__ import annotations
 
-import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from perdure import manifest
 from perdure.errors import Corrupt, DataRefused
+from perdure.reading import rules, values
+from perdure.reading.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -46,9 +48,12 @@ class Model:
 
         manifest.verify(folder)
         try:
-            value = json.loads((folder / "serving.json").read_bytes())
+            value = manifest.json_in(folder, "serving.json")
             self.spec = FeatureSpec.from_json(value["features"])
-        except (ValueError, KeyError, TypeError) as error:
+            # Versions of an older Perdure ask nothing.
+            asked = {name: Rules.from_json(v) for name, v in value.get("rules", {}).items()}
+            self.rules = {c.name: asked.get(c.name, Rules()) for c in self.spec.columns}
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise Corrupt(f"{folder / 'serving.json'} does not describe the features") from error
         self._graph = graph.load(folder / "model.pt2")
         kinds = {type(label) for label in self.spec.labels}
@@ -76,8 +81,16 @@ class Model:
             a frame `(rows, classes)`, one column per label, each row sums to 1.
 
         Raises:
-            DataRefused: A column is missing or holds something else than the model knows.
+            DataRefused: A column is missing, or holds what `perdure ingest` would refuse. It is an
+                MLflow error, too, of the status 400.
         """
+        try:
+            return self._predict(data, params)
+        except DataRefused as refusal:
+            hint = f" ({refusal.hint})" if refusal.hint else ""
+            raise _rows_refused()(refusal.message + hint) from None
+
+    def _predict(self, data: Input, params: dict[str, Any] | None) -> Predicted:
         import pandas as pd
 
         wanted = bool((params or {}).get("probabilities", False))
@@ -111,15 +124,28 @@ class Model:
         return result
 
     def _columns(self, data: Input) -> dict[str, NDArray[Any]]:
-        if isinstance(data, dict):  # as MLflow hands arrays on
+        if isinstance(data, dict) and self.spec.kind == "image":  # as MLflow hands arrays on
             data = next(iter(data.values()))
+        if isinstance(data, (dict, list)):
+            data = _frame(data)
         if isinstance(data, np.ndarray):
             if self.spec.kind != "image":
                 raise DataRefused("an array was given; the model takes a frame of named columns")
             column = self.spec.columns[0]
             return {column.name: _images(column, data)}
         present = [column for column in self.spec.columns if column.name in data.columns]
-        return {column.name: _values(column, data) for column in present}
+        found: dict[str, NDArray[Any]] = {}
+        faults: list[tuple[int, str]] = []
+        for column in present:
+            series = _series(column, data)
+            found[column.name], wrong = _values(column, series)
+            faults += _faults(column, series, found[column.name], wrong, self.rules[column.name])
+        if faults:
+            row, what = min(faults, key=lambda fault: fault[0])
+            count = len({row for row, _ in faults})
+            more = f" (and {count - 1} more row{'s' * (count != 2)} refused)" if count > 1 else ""
+            raise DataRefused(f"row {row + 1}: {what}{more}")
+        return found
 
 
 def _images(column: Column, pictures: Sequence[Any] | NDArray[Any]) -> NDArray[np.uint8]:
@@ -166,53 +192,79 @@ def _pixels(picture: Any, shape: tuple[int, int, int]) -> bytes:
     return images.fit(array.astype(np.uint8) if whole else array, shape)
 
 
-def _values(column: Column, data: pd.DataFrame) -> NDArray[Any]:
-    """One column as `features.encode` takes it: float64, or text with None for missing."""
+def _frame(data: dict[str, Any] | list[Any]) -> pd.DataFrame:
+    """Columns by name, or records, as MLflow hands on `inputs` and `instances`."""
+    import pandas as pd
+
+    try:
+        # Of records with `null` MLflow makes arrays of arrays without a dimension.
+        frame = pd.DataFrame(data)
+        return frame.apply(lambda column: column.map(_scalar)) if len(frame) else frame
+    except ValueError as error:
+        raise DataRefused(f"the input is no table: {error}") from error
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _series(column: Column, data: pd.DataFrame) -> pd.Series[Any]:
     times = int((data.columns == column.name).sum())
     if times != 1:
         raise DataRefused(f"column {column.name} is there {times} times; it must be there once")
     series: pd.Series[Any] = data[column.name]
+    return series
+
+
+def _values(column: Column, series: pd.Series[Any]) -> tuple[NDArray[Any], values.Mask]:
+    """A column as `encode` takes it, read as `perdure ingest` reads it; and what is not so."""
+    right = np.zeros(len(series), dtype=bool)
     if column.kind == "image":
-        return _images(column, series.tolist())
-    missing = series.isna().to_numpy()
+        return _images(column, series.tolist()), right
     if column.kind == "number":
-        return _numbers(column, series, missing)
-    values = series.astype(object).to_numpy()
-    if column.kind in ("text", "sequence"):
-        return values
-    known = set(column.categories)
-    return np.array(
-        [None if gone else _text(item, known) for item, gone in zip(values, missing, strict=True)],
-        dtype=object,
-    )
+        return values.as_numbers(series, column.format)
+    if column.kind == "time":
+        return values.as_times(series, column.time)
+    if column.kind == "category":
+        return values.as_words(series, column.categories, truth=column.truth), right
+    if column.kind == "text":
+        return values.as_texts(series), right
+    return series.astype(object).to_numpy(), right
 
 
-def _numbers(column: Column, series: pd.Series[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
-    import pandas as pd
+def _faults(
+    column: Column,
+    series: pd.Series[Any],
+    canonical: NDArray[Any],
+    wrong: values.Mask,
+    asked: Rules,
+) -> Iterator[tuple[int, str]]:
+    """The first value, if there is one, that breaks each rule: its row, and the sentence."""
+    if column.kind in ("image", "sequence"):
+        return
+    what = rules.NOT_A_NUMBER if column.kind == "number" else f"is not {column.time.words}"
+    found = [(wrong, what)] if wrong.any() else []
+    for rows, what in (*found, *rules.broken(canonical, wrong, asked)):
+        for row in np.flatnonzero(rows).tolist():
+            text = values.as_text(series.iloc[[row]])[0]
+            yield row, rules.sentence(column.name, text, what, numeric=column.kind == "number")
 
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(object)
-    numbers = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    strange = np.isnan(numbers) & ~missing
-    if strange.any():
-        row = int(strange.argmax())
-        raise DataRefused(
-            f"column {column.name} holds {series.iloc[row]!r} in row {row}; it must be a number",
-            hint="leave a missing number empty (null, NaN)",
-        )
-    return numbers
 
+@cache
+def _rows_refused() -> type[DataRefused]:
+    """A refusal that MLflow's scoring server answers with its words and the status 400."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-def _text(item: Any, known: set[str]) -> str:
-    """A category as the table had it: pandas reads `17` as a number and `true` as a bool."""
-    text = str(item)
-    if text in known:
-        return text
-    if isinstance(item, (bool, np.bool_)):
-        return next((name for name in (text.lower(), text.upper()) if name in known), text)
-    if isinstance(item, (float, np.floating)) and float(item).is_integer():
-        return str(int(item))
-    return text
+    class RowsRefused(MlflowException, DataRefused):
+        """What ingest would refuse."""
+
+        hint = None
+
+        def __init__(self, message: str) -> None:
+            MlflowException.__init__(self, message, error_code=INVALID_PARAMETER_VALUE)
+
+    return RowsRefused
 
 
 def _load_pyfunc(path: str) -> Model:

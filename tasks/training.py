@@ -34,25 +34,38 @@ def learning_key(
         64 hexadecimal digits.
     """
     learner = parent and [parent.weights_sha256, parent.state_sha256, list(parent.cursor)]
+    split = () if experience.split == 1 else (experience.split,)  # 1: as before there was another
+    identity = {
+        "learner": learner,
+        "experience": [experience.id, experience.sha256, *split],
+        "features": spec.to_json(),
+        **configuration(config, root),
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def configuration(config: Config, root: Path) -> dict[str, Any]:
+    """The settings, and the digests of files of the user's own, that decide what is learned.
+
+    Part of the learning key: a change here changes the key of every step that is learned again.
+    """
     data = config.data.model_dump(include={"target", "task", "test", "validation"})
     model = config.model.model_dump(include={"factory", "parameters", "heads"})
+    if config.model.bins is not None:
+        model["bins"] = config.model.bins
     if source := _source(config.model.factory, root):
         model["source"] = source
     weights = config.model.parameters.get("weights")
     if isinstance(weights, str) and (root / weights).is_file():
         model["weights"] = hashlib.sha256((root / weights).read_bytes()).hexdigest()
     own = {s.name: _source(s.name, root) for s in config.training.strategies if ":" in s.name}
-    identity = {
-        "learner": learner,
-        "experience": [experience.id, experience.sha256],
-        "features": spec.to_json(),
+    return {
         "data": data,
         "model": model,
         "training": config.training.model_dump(mode="json"),
         **({"plugins": own} if own else {}),
     }
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _source(name: str, root: Path) -> str | None:
@@ -69,7 +82,7 @@ def train(
     parent: Path | None,
     experience: str,
     frame: pd.DataFrame,
-    sides: NDArray[np.str_],
+    splits: NDArray[np.str_],
     folder: Path,
     profile: Path | None = None,
 ) -> Candidate:
@@ -81,7 +94,7 @@ def train(
         parent: The folder of the learner to go on from; None: a new one.
         experience: The experience's id.
         frame: All its rows, canonical.
-        sides: `(len(frame),)`: `train`, `validation` or `test`; test rows are not looked at.
+        splits: `(len(frame),)`: `train`, `validation` or `test`; test rows are not looked at.
         folder: Where the learner is written; it must not exist.
         profile: A folder for a profile of some training steps.
 
@@ -94,11 +107,12 @@ def train(
     from perdure.strategies.learner.learner import Learner
     from perdure.strategies.training import engine
 
-    learning, watching = frame[sides == "train"], frame[sides == "validation"]
+    learning, watching = frame[splits == "train"], frame[splits == "validation"]
     if not len(learning):
         raise DataRefused(
             f"experience {experience} has no row to train on: all {len(frame)} are held out",
-            hint="rows that repeat lie on one side together; gather more rows into one file",
+            hint="equal rows lie on one side together, unless they are frequent; "
+            "gather more rows into one file",
         )
     config, root = workspace.config, workspace.root
     columns, target = columns_of(spec, learning), learning[spec.target].to_numpy()
@@ -147,6 +161,18 @@ def outputs(
     return result
 
 
+def check_loads(workspace: Workspace, learner: Path) -> None:
+    """Load a saved learner, to know that training can go on from it.
+
+    Raises:
+        ConfigError: The model or the features no longer fit the learner.
+        Corrupt: It is incomplete or changed.
+    """
+    from perdure.strategies.learner.learner import Learner
+
+    Learner.load(learner, workspace.config, workspace.root)
+
+
 def statistics(workspace: Workspace, learner: Path) -> dict[str, tuple[float, float]]:
     """Mean and scale that a saved learner standardises each number column of a table with."""
     from perdure.strategies.learner.learner import Learner
@@ -156,7 +182,8 @@ def statistics(workspace: Workspace, learner: Path) -> dict[str, tuple[float, fl
         return {}
     names = [column.name for column in loaded.spec.columns if column.kind == "number"]
     pairs = zip(loaded.prepare.mean.tolist(), loaded.prepare.scale.tolist(), strict=True)
-    return {name: pair for name, pair in zip(names, pairs, strict=True) if np.isfinite(pair[1])}
+    # After the numbers come the times, whose distance is not a number of standard deviations.
+    return {name: pair for name, pair in zip(names, pairs, strict=False) if np.isfinite(pair[1])}
 
 
 def grown(
@@ -194,10 +221,10 @@ def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
 
 
 def columns_of(spec: FeatureSpec, frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """The feature columns as arrays: numbers float64, everything else object."""
+    """The feature columns as arrays: numbers and times float64, everything else object."""
     return {
         column.name: frame[column.name].to_numpy(
-            dtype=np.float64 if column.kind == "number" else object
+            dtype=np.float64 if column.kind in ("number", "time") else object
         )
         for column in spec.columns
     }

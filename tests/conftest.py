@@ -61,29 +61,46 @@ if TYPE_CHECKING:
 import perdure  # noqa: E402, F401  (the telemetry switches, before the libraries)
 
 LONGEST = (
-    "tests/flows/service/test_approvals.py",
-    "tests/soak/test_outages.py",
-    "tests/up/test_hands_off.py",
-    "tests/flows/test_backup.py",
-    "tests/flows/service/test_sharing.py",
-    "tests/flows/service/test_worker.py",
-    "tests/flows/service/test_warm.py",
-    "tests/flows/service/test_two_machines.py",
-    "tests/up/test_detach.py",
-    "tests/flows/service/test_server.py",
-    "tests/flows/service/test_watch.py",
-    "tests/flows/service/test_herald.py",
-    "tests/flows/service/test_mlflow_moves.py",
+    "tests/promises/test_3_kill_it_anywhere.py",
+    "tests/service/test_worker.py",
+    "tests/attacks/test_graphs.py",
+    "tests/service/test_sharing.py",
+    "tests/flows/test_shared_inputs.py",
+    "tests/service/test_watch.py",
+    "tests/service/up/test_hands_off.py",
+    "tests/service/test_approvals.py",
+    "tests/service/test_deployments.py",
     "tests/flows/test_arrival.py",
+    "tests/test_demo.py",
+    "tests/cli/test_json.py",
+    "tests/service/test_two_workers.py",
+    "tests/promises/test_2_stopping_changes_nothing.py",
+    "tests/service/up/test_detach.py",
+    "tests/cli/test_hints.py",
+    "tests/service/test_two_machines.py",
+    "tests/orchestration/test_engine.py",
+    "tests/flows/test_forget.py",
+    "tests/attacks/test_versions.py",
+    "tests/flows/test_verify.py",
+    "tests/attacks/test_mlmodel.py",
+    "tests/cli/test_exit_codes.py",
+    "tests/flows/test_reproduce.py",
+    "tests/soak/test_crowd.py",
     "tests/flows/test_line.py",
+    "tests/flows/test_models.py",
 )
-"""Files that take half a minute and more."""
+"""Files that take a minute and more where three tests run on two slow cores, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that of two processes none has a long one left at the end."""
+    """Mark the tests, and put the longest first: of two processes none has one left at the end."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+    for item in items:
+        if item.nodeid.startswith(("tests/service/", "tests/orchestration/")):
+            item.add_marker("service")
+        if item.nodeid.partition("::")[0] in place:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

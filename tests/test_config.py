@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,52 @@ def test_a_fault_names_what_is_wrong(text: str, part: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(text)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("gates", "past_margin = true"),
+        ("gates", "floor = true"),
+        ("gates", 'lost = "0.1"'),
+        ("gates", "slices = true"),
+        ("training", "epochs = true"),
+        ("training", 'epochs = "1"'),
+        ("training", "seed = 1.0"),
+        ("training", "learning_rate = true"),
+        ("training", 'compile = "true"'),
+        ("trigger", "min_rows = true"),
+        ("trigger", "debounce = true"),
+        ("resources", "nice = true"),
+        ("tournament", "anchor_every = true"),
+        ("drift", 'false_alarms = "0.01"'),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_not_converted(section: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f"{MINIMAL}[{section}]\n{line}\n")
+    key, _, _ = line.partition(" = ")
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{section}.{key} = ")
+
+
+def test_a_whole_number_is_a_number() -> None:
+    parsed = config.parse(f"{MINIMAL}[gates]\npast_margin = 1\n[training]\nlearning_rate = 1\n")
+    assert (parsed.gates.past_margin, parsed.training.learning_rate) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\\u0000b", "a\\nb", "\\u001b[31m", "\\u202eb"])
+def test_a_name_is_one_line_of_text(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.name = .*one line of text"):
+        config.parse(MINIMAL.replace("weather", name))
+    if name.strip():
+        with pytest.raises(ConfigError, match=r"gates\.slices\.0\.name = .*one line of text"):
+            config.parse(f'{MINIMAL}[[gates.slices]]\nwhere = "a > 1"\nname = "{name}"\n')
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        config.parse("a = " + "[" * 5000 + "]" * 5000)
 
 
 def test_a_parsed_configuration_cannot_be_changed() -> None:
@@ -135,3 +182,13 @@ def test_strategies_are_checked_beside_other_faults(tmp_path: Path) -> None:
         "model.name",
         "training.strategies.0.name",
     ]
+
+
+def test_an_empty_clone_says_what_its_remote_lacks(tmp_path: Path) -> None:
+    """As where `git init --bare` has another default branch than the one that was pushed."""
+    remote, clone = tmp_path / "remote.git", tmp_path / "clone"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(remote), str(clone)], check=True)
+    with pytest.raises(UsageError, match="the default branch of its remote is empty") as caught:
+        config.read(clone)
+    assert "git init --bare -b main" in (caught.value.hint or "")

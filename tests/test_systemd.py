@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.flows.service import workers
+from perdure.service import worker
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = {"perdure.service": ["up"], "perdure-worker.service": ["worker", "--pool", "gpu"]}
@@ -40,7 +40,7 @@ def test_it_says_what_a_machine_left_alone_needs(name: str) -> None:
     assert found["Unit"]["StartLimitIntervalSec"] == "0"
     # It ends its own within 10 s, and is asked first; then systemd kills what is left.
     assert service["KillMode"] == "mixed"
-    assert int(service["TimeoutStopSec"]) > 10 > workers.STOP_S
+    assert int(service["TimeoutStopSec"]) > 10 > worker.GOODBYE_S + worker.TELL_S + worker.STOP_S
     assert int(service["Nice"]) >= 0
     assert service["EnvironmentFile"].lstrip("-").startswith("/etc/")
     assert found["Install"]["WantedBy"] == "multi-user.target"

@@ -45,7 +45,7 @@ def outcome(arrival: Arrival) -> str:
 
 
 def proof(arrival: Arrival) -> str:
-    """Of a version that took the place: on how many rows it was better, and how sure that is."""
+    """Say of a promoted version on how many rows it was better, and how sure that is."""
     for one in arrival.standings:
         if one.version == arrival.version:
             less = _less(one)

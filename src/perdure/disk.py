@@ -1,4 +1,4 @@
-"""A disk that is full, or nearly: how it is seen, and who tells of it."""
+"""A disk that is full, or nearly: how it is recognised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def free_bytes(place: Path) -> int:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error came from a disk that is full, whoever told of it first."""
+    """Whether an error came from a disk that is full, whichever library raised it."""
     return any(
         getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or says_full(str(one))
         for one in chain(error)
@@ -26,6 +26,6 @@ def is_full(error: BaseException) -> bool:
 
 
 def says_full(text: str) -> bool:
-    """Whether a text tells of a full disk, as the system, SQLite, git or DVC word it."""
+    """Whether a text reports a full disk, as the system, SQLite, git or DVC word it."""
     low = text.lower()
     return any(words in low for words in ("no space left", "disk is full", "disk quota"))

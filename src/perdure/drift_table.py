@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from perdure import escaping
 from perdure.records import ColumnDrift, Drift
 
 HEADER = ("column", "level", "distance", "limit", "missing", "clamped", "unseen", "what differs")
@@ -16,7 +15,6 @@ MOST = 12
 """Columns that are shown, by default."""
 
 _NONE = "–"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&^])")
 
 
 def shown(drift: Drift, most: int = MOST) -> list[ColumnDrift]:
@@ -77,12 +75,7 @@ def markdown(drift: Drift, most: int = MOST) -> str:
         f"| {' | '.join(HEADER)} |",
         "|" + "|".join("---:" if name in NUMBERS else "---" for name in HEADER) + "|",
     ]
-    lines = [f"| {' | '.join(map(escape, row))} |" for row in rows(drift, most)]
+    lines = [f"| {' | '.join(map(escaping.markdown, row))} |" for row in rows(drift, most)]
     left = len(drift.columns) - len(shown(drift, most))
     note = [] if not left else ["", f"… and {left} more column{'' if left == 1 else 's'}"]
     return "\n".join([*head, *lines, *note])
-
-
-def escape(text: str) -> str:
-    """A text that Markdown shows as it is, within one cell."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -6,7 +6,7 @@ PerdureError
 │   └── ConfigError     2  perdure.toml or schema.toml is wrong; every fault with its key
 ├── Refusal             3  a result, not a fault: data or a model was refused
 │   ├── DataRefused     3  a file is not what the schema says
-│   └── GateRefused     3  a gate said no
+│   └── GateRefused     3  a gate refused
 ├── LockHeld            4  another process works on this model; nothing was changed
 ├── Unreachable         5  an outside system (MLflow, a DVC remote, Prefect) does not answer
 └── Fault               1  everything else that Perdure knows how to name
@@ -26,7 +26,7 @@ EXIT_CODES: dict[int, str] = {
     1: "a fault",
     2: "wrong use or wrong configuration",
     3: "refused: the data or the model did not pass",
-    4: "somebody else holds the lock",
+    4: "another process holds the lock",
     5: "an outside system cannot be reached",
 }
 
@@ -83,7 +83,7 @@ class DataRefused(Refusal):
 
 
 class GateRefused(Refusal):
-    """A gate said no to a model version."""
+    """A gate refused a model version."""
 
 
 class LockHeld(PerdureError):

@@ -30,6 +30,6 @@ def _wait(end: Callable[[], object]) -> None:
     try:
         while os.read(0, 1024):
             pass
-    except OSError:  # closed: nobody holds the other end
+    except OSError:  # closed: the other end is gone
         pass
     end()

@@ -1,4 +1,4 @@
-"""Progress of long work, told to whoever wants to show it.
+"""Progress of long work, reported to the code that shows it.
 
 A step says how far it is with `track`; what that looks like is the caller's affair: the
 command line installs a bar on a terminal, and everything else shows nothing.

@@ -23,9 +23,9 @@ def spare_this_machine() -> None:
         for name, value in os.environ.items()
     ):
         return
-    said = {name: os.environ[name] for name in NAMES if os.environ.get(name)}
+    proxies = {name: os.environ[name] for name in NAMES if os.environ.get(name)}
     for name in NAMES:
-        spared = (said.get(name) or next(iter(said.values()), "")).split(",")
+        spared = (proxies.get(name) or next(iter(proxies.values()), "")).split(",")
         known = [one.strip() for one in spared if one.strip()]
         if "*" not in known:
             os.environ[name] = ",".join([*known, *(one for one in HERE if one not in known)])

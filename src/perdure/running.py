@@ -1,6 +1,6 @@
 """What `perdure up` runs on this machine, as it stands in `.perdure/up/` of the workspace.
 
-Whether anything runs is told by the lock alone, which the kernel frees when its holder dies,
+Whether anything runs is decided by the lock alone: the kernel frees it when its holder dies,
 however it dies. `up.json` beside it says what; without the lock it means nothing.
 """
 
@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from perdure import atomic, private_folder
 from perdure.errors import Fault, LockHeld
 
 PartState = Literal["waiting", "starting", "running", "pausing", "done", "stopped"]
 """`waiting` for a part that it needs, `pausing` before it is started again."""
 
+State = Literal["starting", "ready", "stopping"]
+
 ASK_SECONDS = 1.0
-"""How long the lock is asked for: whoever only looks at it holds it for a moment, too."""
+"""How long the lock is asked for: a process that only looks holds it for a moment, too."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Running:
     """The supervisor's."""
     host: str
     started: str
-    state: Literal["starting", "ready", "stopping"]
+    state: State
     prefect_api: str
     prefect_page: str | None
-    """None: a server of somebody else's, whose pages Perdure does not know."""
+    """None: an external server, whose pages Perdure does not know."""
     mlflow: str
     parts: tuple[Part, ...]
 
@@ -96,26 +99,23 @@ def read(state: Path) -> Running | None:
     return found if _held(state) else None
 
 
-def from_json(said: dict[str, Any]) -> Running:
+def from_json(value: dict[str, Any]) -> Running:
     """What runs, as its JSON says it.
 
     Raises:
         LookupError, TypeError: Something is missing, or too much.
     """
-    parts = tuple(Part(**part) for part in said["parts"])
-    return Running(**{**said, "parts": parts})
+    parts = tuple(Part(**part) for part in value["parts"])
+    return Running(**{**value, "parts": parts})
 
 
 def write(state: Path, now: Running) -> None:
-    """Say what runs; for whoever holds the lock.
+    """Write what runs. Needs the lock.
 
     Raises:
         OSError: It cannot be written.
     """
-    path = folder(state) / "up.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dataclasses.asdict(now), indent=1), encoding="utf-8")
-    part.replace(path)
+    atomic.write_text(folder(state) / "up.json", json.dumps(dataclasses.asdict(now), indent=1))
 
 
 @contextmanager
@@ -127,17 +127,16 @@ def hold(state: Path) -> Iterator[None]:
         Fault: The lock cannot be taken.
     """
     try:
+        private_folder.make(state)
         folder(state).mkdir(parents=True, exist_ok=True)
         lock = os.open(lock_path(state), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise Fault(f"{folder(state)} cannot be written: {error}") from error
     try:
         _take(lock, state)
-        _forget(state)
-        try:
-            yield
-        finally:
-            _forget(state)
+        with suppress(OSError):  # of one that was killed
+            (folder(state) / "up.json").unlink(missing_ok=True)
+        yield
     finally:
         os.close(lock)
 
@@ -190,8 +189,3 @@ def _record(state: Path) -> Running | None:
         return from_json(json.loads((folder(state) / "up.json").read_text("utf-8")))
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
-
-
-def _forget(state: Path) -> None:
-    with suppress(OSError):
-        (folder(state) / "up.json").unlink(missing_ok=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 
+from perdure import escaping
 from perdure.records import Reason, Verdict
 
 HEADER = ("gate", "answer", "value", "champion", "difference", "limit", "rows", "shows")
@@ -14,7 +14,6 @@ NUMBERS = frozenset(HEADER[2:])
 """Columns that hold numbers."""
 
 _NONE = "–"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:
@@ -46,7 +45,7 @@ def markdown(verdict: Verdict, limit: int | None = None) -> str:
         f"| {' | '.join(HEADER)} |",
         "|" + "|".join("---:" if name in NUMBERS else "---" for name in HEADER) + "|",
     ]
-    lines = [f"| {' | '.join(map(escape, row))} |" for row in rows(verdict)]
+    lines = [f"| {' | '.join(map(escaping.markdown, row))} |" for row in rows(verdict)]
     if limit is None or len("\n".join(head + lines)) <= limit:
         return "\n".join(head + lines)
     order = ("refused", "undecided", "passed")
@@ -61,12 +60,6 @@ def markdown(verdict: Verdict, limit: int | None = None) -> str:
         kept.append(place)
     shown = "\n".join([*head, *(lines[place] for place in sorted(kept))])
     return shown + note.format(len(lines) - len(kept))
-
-
-def escape(text: str) -> str:
-    """A text that is not ours, such as a slice's name, as plain text in Markdown."""
-    plain = " ".join(text.split())
-    return _SPECIAL.sub(r"\\\1", plain)
 
 
 def _row(reason: Reason) -> tuple[str, ...]:

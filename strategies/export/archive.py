@@ -3,22 +3,27 @@
 `torch.export.load` runs code in five places, read in torch 2.15: it unpickles the sample
 inputs, the weights and constants marked `use_pickle`, and custom objects; it loads shared
 libraries below `data/aotinductor`; it evaluates the shapes' expressions (`sympy.sympify`) and,
-as Python, the guards; and it looks up whatever operator a node names. An archive that Perdure
-writes has none of these, so `check` refuses whatever is not plain tensors and plain ATen
-operators.
+as Python, the guards; and it looks up whatever operator a node names. Then the graph itself
+may do harm: an operator may open a file (`aten.from_file`), and a tensor may be a view of more than
+its own bytes. An archive that Perdure writes has none of these, so `check` refuses whatever is not
+plain tensors and the operators that exports have (see `operators`) with numbers as arguments.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from torch._export.serde.serialize import deserialize_scalar_type
 from torch.export.pt2_archive._package import PT2ArchiveReader
 
 from perdure.errors import Corrupt
+from perdure.strategies.export import operators
 
 MODEL = "models/model.json"
 SAMPLES = "data/sample_inputs/model.pt"
@@ -30,11 +35,6 @@ _RECORD = re.compile(
     rf"|{re.escape(MODEL)}|{re.escape(SAMPLES)}|{'|'.join(map(re.escape, CONFIGS))}"
 )
 _PAYLOAD = re.compile(r"weight_\d+|tensor_\d+")
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims)\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+"
-    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|getitem|and_|or_)"
-    r"|math\.(ceil|floor|trunc)|torch\.sym_(max|min|not|float|int)"
-)
 _NAME = re.compile(r"[\w.+-]*")
 # As sympy prints them: names of these functions, symbols in quotes, numbers, and no dot,
 # bracket or underscore with which to reach anything else.
@@ -47,6 +47,7 @@ _SPEC_IN = (
     '"builtins.tuple", "context": "null", "children_spec": [{"type": null, "context": null, '
     '"children_spec": []}]}, {"type": "builtins.dict", "context": "[]", "children_spec": []}]}]'
 )
+_INPUTS = frozenset({"user_input", "parameter", "buffer", "tensor_constant"})
 _SPEC_OUT = '[1, {"type": null, "context": null, "children_spec": []}]'
 
 
@@ -61,13 +62,21 @@ def check(data: bytes) -> None:
         with PT2ArchiveReader(io.BytesIO(data)) as reader:
             names = list(reader.get_file_names())
             records = {name: reader.read_bytes(name) for name in names if not _is_tensor(name)}
-        finding = next(_findings(names, records), None)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+            sizes = {n: reader.archive_file.get_record_size(n) for n in names if _is_tensor(n)}
+        finding = next(_findings(names, records, sizes), None)
+    except (
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ) as error:
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise Corrupt(f"model.pt2 is no readable archive: {why}") from error
     if finding is not None:
         raise Corrupt(
-            f"model.pt2 is refused, for loading it could run code: {finding}",
+            f"model.pt2 is refused, for it could do more than compute: {finding}",
             hint="perdure show VERSION says which run wrote it; register the learner again",
         )
 
@@ -76,7 +85,7 @@ def _is_tensor(name: str) -> bool:
     return bool(re.fullmatch(r"data/(weights/weight|constants/tensor)_\d+", name))
 
 
-def _findings(names: list[str], records: dict[str, bytes]) -> Iterator[str]:
+def _findings(names: list[str], records: dict[str, bytes], sizes: dict[str, int]) -> Iterator[str]:
     if len(set(names)) != len(names):
         yield "two records of one name"
     yield from (f"the record {name!r}" for name in names if not _RECORD.fullmatch(name))
@@ -88,6 +97,9 @@ def _findings(names: list[str], records: dict[str, bytes]) -> Iterator[str]:
                 yield f"pickled tensor {name!r}"
             if not _PAYLOAD.fullmatch(payload["path_name"]):
                 yield f"{name!r} read from {payload['path_name']!r}"
+            record = f"{config.rpartition('/')[0]}/{payload['path_name']}"
+            if not _is_of_its_bytes(payload["tensor_meta"], sizes[record]):
+                yield f"{name!r} views more than its own {sizes[record]} bytes"
     program = json.loads(records[MODEL])
     yield from _in_program(program)
 
@@ -96,9 +108,12 @@ def _in_program(program: dict[str, Any]) -> Iterator[str]:
     if program["guards_code"]:
         yield f"guards in Python: {program['guards_code'][0]!r}"
     graph = program["graph_module"]
+    for spec in graph["signature"]["input_specs"]:
+        yield from (f"an input of the kind {kind!r}" for kind in spec if kind not in _INPUTS)
     for node in graph["graph"]["nodes"]:
-        if not _OPERATOR.fullmatch(node["target"]):
+        if node["target"] not in operators.ALLOWED:
             yield f"the operator {node['target']!r}"
+        yield from _in_arguments(node)
         if node["metadata"]:
             yield f"metadata of the node {node['name']!r}"
     for entry in graph["module_call_graph"]:
@@ -112,6 +127,26 @@ def _in_program(program: dict[str, Any]) -> Iterator[str]:
     yield from _strings(program)
 
 
+def _in_arguments(node: dict[str, Any]) -> Iterator[str]:
+    texts = operators.TEXTS.get(node["target"], {})
+    for one in node["inputs"]:
+        [(kind, value)] = one["arg"].items()
+        text = texts.get(one["name"])
+        plain = kind in operators.ARGUMENTS or (kind == "as_device" and value["type"] == "cpu")
+        if not plain and not (kind == "as_string" and text and text.fullmatch(value)):
+            yield f"the argument {one['name']} = {str(value)[:120]!r} of {node['target']!r}"
+
+
+def _is_of_its_bytes(meta: dict[str, Any], size: int) -> bool:
+    """Whether a tensor has no more values than its record holds.
+
+    Its strides may be in any order; torch itself refuses those that reach over the record's end.
+    """
+    count: int = math.prod(one["as_int"] for one in meta["sizes"])
+    kind: torch.dtype = deserialize_scalar_type(meta["dtype"])
+    return 0 <= count * kind.itemsize <= size
+
+
 def _strings(value: Any, key: str = "") -> Iterator[str]:
     """Every text in the program that is not plainly a name, an operator or an expression."""
     if isinstance(value, dict):
@@ -122,6 +157,6 @@ def _strings(value: Any, key: str = "") -> Iterator[str]:
         for item in value:
             yield from _strings(item, key)
     elif isinstance(value, str) and key != "as_string":
-        allowed = {"expr_str": _EXPRESSION, "target": _OPERATOR, "as_operator": _OPERATOR}
-        if not allowed.get(key, _NAME).fullmatch(value):
+        pattern = _EXPRESSION if key == "expr_str" else _NAME
+        if not pattern.fullmatch(value):
             yield f"{key} = {value[:120]!r}"

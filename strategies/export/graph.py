@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -14,8 +15,16 @@ from perdure.strategies.export import archive
 
 BATCHES = (1, 2, 32, 1000)
 """Numbers of rows that every exported graph is tried on; the last is less for large rows."""
+RTOL, ATOL = 1e-5, 1e-6
+"""So far a graph's outputs may be from the module's: relative to them, and absolute."""
 TRIED_VALUES = 2**22
 """Input values, at most, of the largest number of rows; bounds the memory."""
+
+_exported: dict[str, nn.Module] = {}
+"""The graph that was exported last, by its file's SHA-256, until someone loads these bytes.
+
+MLflow loads each model that is logged, right after it was exported, checked and loaded here.
+"""
 
 
 def export(module: nn.Module, probe: Tensor, path: Path) -> None:
@@ -30,6 +39,24 @@ def export(module: nn.Module, probe: Tensor, path: Path) -> None:
         ConfigError: The model cannot be exported, for any number of rows.
         Fault: The exported graph gives other numbers than the module.
     """
+    _exported.clear()
+    torch.export.save(traced(module, probe), path)
+    data = path.read_bytes()
+    try:
+        loaded = _load(data, path)
+    except Corrupt as error:
+        path.unlink()
+        raise _unfit(error.message) from error
+    _compare(module, loaded, probe)
+    _exported[hashlib.sha256(data).hexdigest()] = loaded
+
+
+def traced(module: nn.Module, probe: Tensor) -> torch.export.ExportedProgram:
+    """A module as a graph for any number of rows, without what is pickled or evaluated on loading.
+
+    Raises:
+        ConfigError: The model cannot be exported, for any number of rows.
+    """
     # A batch of two: with one, torch.export takes the number of rows for a constant.
     example = torch.cat([probe[:1]] * 2)
     try:
@@ -42,13 +69,7 @@ def export(module: nn.Module, probe: Tensor, path: Path) -> None:
     except Exception as error:
         raise _unfit(str(error)) from error
     _plain(program)
-    torch.export.save(program, path)
-    try:
-        loaded = load(path)
-    except Corrupt as error:
-        path.unlink()
-        raise _unfit(error.message) from error
-    _compare(module, loaded, probe)
+    return program
 
 
 def load(path: Path) -> nn.Module:
@@ -57,15 +78,20 @@ def load(path: Path) -> nn.Module:
     Raises:
         Corrupt: The file is unreadable, or not one that `export` writes.
     """
-    from torch.export.pt2_archive._package import load_pt2
-
     try:
         data = path.read_bytes()
     except OSError as error:
         raise Corrupt(f"{path} cannot be read: {error.strerror}") from error
+    checked = _exported.pop(hashlib.sha256(data).hexdigest(), None) if _exported else None
+    return checked if checked is not None else _load(data, path)
+
+
+def _load(data: bytes, path: Path) -> nn.Module:
+    from torch.export.pt2_archive._package import load_pt2
+
     archive.check(data)
     # Not torch.export.load: where it fails, it falls back to a format of pickles. And from
-    # the bytes that were checked, so that nobody changes the file in between.
+    # the bytes that were checked, so that no other process changes the file in between.
     try:
         program = load_pt2(io.BytesIO(data)).exported_programs["model"]
     except Exception as error:
@@ -88,11 +114,18 @@ def _compare(module: nn.Module, loaded: nn.Module, probe: Tensor) -> None:
         batch = torch.cat([probe] * -(-rows // len(probe)))[:rows]
         with torch.no_grad():
             expected, found = module(batch), loaded(batch)
-        if not torch.allclose(expected, found, rtol=1e-5, atol=1e-6, equal_nan=True):
+        if not alike(expected, found):
             raise Fault(
                 f"the exported model differs from the trained one by "
-                f"{float((expected - found).abs().max()):.3g} on {rows} rows; the limit is 1e-06"
+                f"{float((expected - found).abs().max()):.3g} on {rows} rows; the limit is {ATOL:g}"
             )
+
+
+def alike(expected: Tensor, found: Tensor) -> bool:
+    """Whether a graph's outputs are those of the module, within the bounds."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    return torch.allclose(expected, found, rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
 def _unfit(why: str) -> ConfigError:

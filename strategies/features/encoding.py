@@ -26,8 +26,9 @@ def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
     """Raw columns as one tensor.
 
     Returns:
-        Table: float64 (rows, columns): numbers as they are, NaN for missing; categories as
-        their code: 0 missing, 1 unseen, 2 and up the place in the vocabulary.
+        Table: float64 (rows, columns): numbers and times as they are, NaN for missing;
+        categories as their code: 0 missing, 1 unseen, 2 and up the place in the vocabulary, or
+        the bucket.
         Image: uint8 (rows, channels, height, width).
         Text: int32 (rows, length): codes from 1, then 0 for padding.
         Sequence: float64 (rows, length): numbers, then NaN for padding.
@@ -55,13 +56,18 @@ def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
 
 
 def _encode_column(column: Column, values: Array) -> npt.NDArray[np.float64]:
-    if column.kind == "number":
+    if column.kind in ("number", "time"):
         try:
             return np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataRefused(f"column {column.name} is not all numbers: {error}") from error
-    codes = {value: code for code, value in enumerate(column.categories, FIRST)}
     given = np.asarray(values, dtype=object).tolist()
+    if column.buckets:
+        words = {word for word in given if not _absent(word)}
+        places = {word: FIRST + items.bucket(word, column.buckets) for word in words}
+        coded = [MISSING if _absent(item) else places[item] for item in given]
+        return np.asarray(coded, dtype=np.float64)
+    codes = {value: code for code, value in enumerate(column.categories, FIRST)}
     coded = [MISSING if _absent(item) else codes.get(item, UNSEEN) for item in given]
     return np.asarray(coded, dtype=np.float64)
 
@@ -114,7 +120,7 @@ def _sequences(column: Column, values: Array) -> Tensor:
 
 
 def _absent(value: Any) -> bool:
-    # NaN, NaT and None; pandas' NA has no truth value, so it is told by its type's name.
+    # NaN, NaT and None; pandas' NA has no truth value, so it is recognised by its type's name.
     return value is None or type(value).__name__ == "NAType" or (value != value) is True
 
 

@@ -27,9 +27,9 @@ Shape = tuple[int, int, int]
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 LARGEST_BYTES = 64 * 2**20
-"""Of one encoded image."""
+"""Bytes of one encoded image."""
 LARGEST_PIXELS = 89_478_485
-"""Of one image: Pillow's own limit. A file of some kilobytes can claim any size."""
+"""Pixels of one image: Pillow's own limit. A file of some kilobytes can claim any size."""
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
@@ -52,7 +52,7 @@ def decode(data: bytes, shape: Shape) -> bytes:
 
     image = _opened(data)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of metadata that nobody looks at
+        with warnings.catch_warnings(action="ignore"):  # of metadata that is not used
             return _pixels(ImageOps.exif_transpose(image), shape)
     except Unreadable:
         raise

@@ -44,6 +44,13 @@ def tokens(text: str, tokenizer: Tokenizer) -> int:
     return len(words(text)) if tokenizer == "words" else len(text.encode())
 
 
+def bucket(word: str, buckets: int) -> int:
+    """The code of a category's word: its 64-bit BLAKE2b modulo `buckets`, from 0."""
+    return (
+        int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") % buckets
+    )
+
+
 def codes(text: str, tokenizer: Tokenizer, vocabulary: int, length: int) -> list[int]:
     """The codes of a text's first tokens.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from perdure.config import Task
+from perdure.reading.formats import CYCLES, ELAPSED
 from perdure.strategies.features.columns import FIRST, UNSEEN, Column, FeatureSpec
 from perdure.strategies.features.items import PADDING
 
@@ -66,10 +67,13 @@ class Prepare(nn.Module):
     experience in which it varies gives its scale, the root mean square of x - m. Its mean stays,
     so a row that was learned before, and is kept in a memory, still means the same.
 
-    Table: float64 (rows, columns) of `encode` to float32 (rows, width): all z, then all missing
-    marks, then all category codes. Sequence: float64 (rows, length) to float32
-    (rows, length, 2): z, with one m and s for all places, then 1 - missing. Images (uint8) and
-    texts (int32) are passed on: the network takes them as they are.
+    Of a time t, in seconds: asinh((t - m) / s) as the time that has passed, which goes on to grow,
+    but slowly; and the sine and cosine of 2πt / T for each cycle (year, week, day) of T seconds.
+
+    Table: float64 (rows, columns) of `encode` to float32 (rows, width): all z, then what is seen
+    of times, then all missing marks, then all category codes. Sequence: float64 (rows, length) to
+    float32 (rows, length, 2): z, with one m and s for all places, then 1 - missing. Images (uint8)
+    and texts (int32) are passed on: the network takes them as they are.
     """
 
     mean: Tensor
@@ -80,8 +84,10 @@ class Prepare(nn.Module):
         # Plain values: they follow from the FeatureSpec and are no statistics.
         self._kind = spec.kind
         self._numbers = list(spec.numbers)
+        self._times = list(spec.times)
+        self._sees = [spec.columns[i].sees for i in spec.times]
         self._categories = list(spec.categories)
-        size = 1 if spec.kind == "sequence" else len(self._numbers)
+        size = 1 if spec.kind == "sequence" else len(self._numbers) + len(self._times)
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(size, dtype=torch.float64))
 
@@ -89,7 +95,7 @@ class Prepare(nn.Module):
         """Take mean and scale from training rows, as `encode` gives them."""
         if self._kind == "sequence":
             self.mean[0], self.scale[0] = statistics(raw.numpy())
-        for place, position in enumerate(self._numbers):
+        for place, position in enumerate([*self._numbers, *self._times]):
             mean, scale = statistics(raw[:, position].numpy())
             if _varies(raw[:, position].numpy(), mean):
                 self.mean[place], self.scale[place] = mean, scale
@@ -105,7 +111,7 @@ class Prepare(nn.Module):
         """
         if self._kind == "sequence":
             return
-        for place, position in enumerate(self._numbers):
+        for place, position in enumerate([*self._numbers, *self._times]):
             before, values = float(self.scale[place]), raw[:, position].numpy()
             mean, scale = statistics(values)
             if before == MISSING and _varies(values, mean):
@@ -122,13 +128,39 @@ class Prepare(nn.Module):
         if self._kind in ("image", "text"):
             return raw
         numbers = raw if self._kind == "sequence" else raw[:, self._numbers]
+        mean, scale = self.mean, self.scale
+        if self._times:
+            mean, scale = mean[: len(self._numbers)], scale[: len(self._numbers)]
         missing = torch.isnan(numbers)
-        z = ((numbers - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
-        z = torch.where(missing | torch.isinf(self.scale), torch.zeros_like(z), z)
+        z = ((numbers - mean) / scale).clamp(-LIMIT, LIMIT)
+        z = torch.where(missing | torch.isinf(scale), torch.zeros_like(z), z)
         if self._kind == "sequence":
             return torch.stack([z, (~missing).to(z.dtype)], dim=2).to(torch.float32)
         codes = raw[:, self._categories]
-        return torch.cat([z, missing.to(z.dtype), codes], dim=1).to(torch.float32)
+        if not self._times:
+            return torch.cat([z, missing.to(z.dtype), codes], dim=1).to(torch.float32)
+        times = raw[:, self._times]
+        gone = torch.isnan(times)
+        seen = self._of_times(torch.where(gone, torch.zeros_like(times), times), gone)
+        marks = [missing.to(z.dtype), gone.to(z.dtype)]
+        return torch.cat([z, *seen, *marks, codes], dim=1).to(torch.float32)
+
+    def _of_times(self, times: Tensor, gone: Tensor) -> list[Tensor]:
+        """What is seen of times, each (rows, 1); 0 where there is none."""
+        found = []
+        for place, sees in enumerate(self._sees):
+            at, none = times[:, place : place + 1], gone[:, place : place + 1]
+            for what in sees:
+                if what == ELAPSED:
+                    column = len(self._numbers) + place
+                    away = torch.asinh((at - self.mean[column]) / self.scale[column])
+                    absent = none | torch.isinf(self.scale[column])
+                    found.append(torch.where(absent, torch.zeros_like(away), away))
+                    continue
+                turn = at * (2.0 * math.pi / CYCLES[what])
+                waves = (torch.sin(turn), torch.cos(turn))
+                found += [torch.where(none, torch.zeros_like(wave), wave) for wave in waves]
+        return found
 
 
 def embedding_width(categories: int) -> int:
@@ -148,6 +180,15 @@ class Network(nn.Module):
     images; (rows, length, width + 1) of texts and (rows, length, 2) of sequences, where the
     last channel is 1 at an item and 0 at padding.
 
+    With `bins`, a table's body also gets piecewise-linear features of each number and of each
+    value seen of a time (Gorishniy, Rubachev and Babenko 2022, https://arxiv.org/abs/2203.05556,
+    section 3.2). With the edges b_0 < … < b_n, quantiles of the first experience's training rows:
+
+        feature t of z = clamp((z - b_t) / (b_{t+1} - b_t), 0, 1) / √bins
+
+    so that all of a number's bins together weigh as much as the number. A column with few values
+    has an edge at each of them, and zeros for the bins left over.
+
     With `heads`, a category column of a table says which of several outputs for each label
     are a row's: one head for each of its values (task-incremental learning: the row's task is
     known when it is predicted). The body then gives (rows, labels · heads).
@@ -155,17 +196,25 @@ class Network(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    edges: Tensor
+    slopes: Tensor
 
-    def __init__(self, spec: FeatureSpec, body: nn.Module, heads: str | None = None) -> None:
+    def __init__(
+        self, spec: FeatureSpec, body: nn.Module, heads: str | None = None, bins: int = 0
+    ) -> None:
         super().__init__()
         self.embeddings = nn.ModuleList(map(_embedding, _worded(spec)))
         if spec.kind == "image":
             channels = spec.columns[0].shape[2]
             self.register_buffer("mean", torch.zeros(channels, 1, 1))
             self.register_buffer("scale", torch.ones(channels, 1, 1))
+        self._bins = bins
+        if bins:
+            self.register_buffer("edges", torch.zeros(spec.values, bins))
+            self.register_buffer("slopes", torch.zeros(spec.values, bins))
         self.body = body
         self._kind = spec.kind
-        self._plain = 2 * len(spec.numbers)
+        self._plain = spec.plain
         self._heads = self.heads(spec, heads)
         self._task = [column.name for column in _worded(spec)].index(heads) if heads else 0
 
@@ -178,14 +227,14 @@ class Network(nn.Module):
         """
         if column is None:
             return 1
-        known = {c.name: len(c.categories) for c in spec.columns if c.kind == "category"}
+        known = {c.name: c.words for c in spec.columns if c.kind == "category"}
         if column not in known:
             listed = ", ".join(known) or "none"
             raise ValueError(f"is no category column; those there are: {listed}")
         return FIRST + known[column]
 
     @staticmethod
-    def inputs(spec: FeatureSpec) -> Inputs:
+    def inputs(spec: FeatureSpec, bins: int = 0) -> Inputs:
         """What the body gets of a row: a width for tables, else the shape."""
         column = spec.columns[0]
         if spec.kind == "image":
@@ -193,15 +242,22 @@ class Network(nn.Module):
             return channels, height, width
         if spec.kind in ("text", "sequence"):
             return column.length, (column.width if spec.kind == "text" else 1) + 1
-        widths = (embedding_width(len(spec.columns[i].categories)) for i in spec.categories)
-        return 2 * len(spec.numbers) + sum(widths)
+        widths = (embedding_width(spec.columns[i].words) for i in spec.categories)
+        return spec.plain + bins * spec.values + sum(widths)
 
     def fit(self, prepared: Tensor) -> None:
-        """Take the mean and scale of pixels from training rows, uint8 (rows, C, H, W).
+        """Take the mean and scale of pixels, or the edges of bins, from training rows.
 
-        Exact sums of whole numbers: neither the order of rows nor threads change the result.
-        Nothing is to be fitted where there are no images.
+        Exact sums of whole numbers, and quantiles: neither the order of rows nor threads change
+        the result. Nothing is to be fitted of texts and sequences.
+
+        Args:
+            prepared: What `Prepare` gives: of images uint8 (rows, C, H, W).
         """
+        for place in range(len(self.edges) if self._bins else 0):
+            edges = _edges(prepared[:, place], self._bins)
+            self.edges[place, : len(edges) - 1] = edges[:-1]
+            self.slopes[place, : len(edges) - 1] = 1.0 / edges.diff()
         if self._kind != "image":
             return
         count = prepared[:, 0].numel()
@@ -259,12 +315,25 @@ class Network(nn.Module):
         if self._kind == "text":
             present = (prepared != PADDING).to(torch.float32).unsqueeze(2)
             return torch.cat([self.embeddings[0](prepared), present], dim=2)
-        if not len(self.embeddings):
+        if not len(self.embeddings) and not self._bins:
             return prepared
         parts = [prepared[:, : self._plain]]
+        if self._bins:
+            z = prepared[:, : len(self.edges)].unsqueeze(2)
+            each = ((z - self.edges) * self.slopes).clamp(0.0, 1.0)
+            parts.append(each.flatten(1) / math.sqrt(self._bins))
         for place, embedding in enumerate(self.embeddings):
             parts.append(embedding(prepared[:, self._plain + place].to(torch.int64)))
         return torch.cat(parts, dim=1)
+
+
+def _edges(values: Tensor, bins: int) -> Tensor:
+    """Edges of at most so many bins with equally many rows in each, ascending, float32."""
+    rounded = np.round(values.numpy(), 6)  # so that no slope is more than a million
+    edges = np.unique(rounded)
+    if len(edges) > bins:
+        edges = np.unique(np.quantile(rounded, np.linspace(0.0, 1.0, bins + 1)).round(6))
+    return torch.from_numpy(edges.astype(np.float32))
 
 
 def rows_at_once(spec: FeatureSpec, most: int) -> int:
@@ -280,7 +349,7 @@ def _worded(spec: FeatureSpec) -> list[Column]:
 def _embedding(column: Column) -> nn.Embedding:
     if column.kind == "text":
         return nn.Embedding(1 + column.vocabulary, column.width, padding_idx=PADDING)
-    known = len(column.categories)
+    known = column.words
     return nn.Embedding(FIRST + known, embedding_width(known), padding_idx=UNSEEN)
 
 

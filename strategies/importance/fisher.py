@@ -27,7 +27,7 @@ from perdure.strategies.importance.row_gradients import mean
 __all__ = ["Loss", "Tensors", "fisher", "sensitivity"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of outputs (rows, outputs) and targets (rows, ...): a mean over the rows."""
+"""Objective of outputs (rows, outputs) and targets (rows, ...): a mean over the rows."""
 
 
 def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None = None) -> Tensors:

@@ -213,4 +213,4 @@ RULES: dict[type[nn.Module], Callable[[Any, list[Call], Measure], Tensors]] = {
     nn.BatchNorm2d: _batch_norm,
     Positions: _positions,
 }
-"""Of each kind of layer: the measured sum over rows for each of its parameters."""
+"""For each kind of layer: the measured sum over rows for each of its parameters."""

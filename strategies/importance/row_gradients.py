@@ -27,7 +27,7 @@ from perdure.strategies.importance.layer_gradients import Slopes, trained
 from perdure.strategies.importance.layer_rules import Measure, Tensors
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""Of outputs (rows, outputs) and targets: a sum over the rows, without dimension."""
+"""Objective of outputs (rows, outputs) and targets: a sum over the rows, without dimension."""
 
 Sums = Callable[[nn.Module, Measure, Tensor, Slopes], Tensors]
 """One way: of the model, the measure, x (rows, ...) and the slopes of the outputs."""

@@ -1,6 +1,6 @@
 """New classes: the outputs grow, and what was learned stays.
 
-The network is made anew with more outputs. Every tensor that has the same shape as before is
+The network is made again with more outputs. Every tensor that has the same shape as before is
 the old one; one that has grown keeps the old values in its first rows, and has newly drawn
 ones after them. What the optimizer and the strategies remember of a parameter grows with it,
 by zeros: nothing is remembered of a new output.

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from perdure.config import CONFIG_NAME, Config
@@ -53,9 +52,11 @@ class Learner:
     clock: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLOCK, 0))
     memory: dict[str, State] = field(default_factory=dict)
     """What each strategy remembers, by its name."""
-    first: State = field(default_factory=State)
+    pretrained: State = field(default_factory=State)
     """What the file of trained weights held as the learner began, where there is one and a
-    strategy begins with it again and again, see `Strategy.anew`; else nothing."""
+    strategy begins with it again and again, see `Strategy.resets_model`; else nothing."""
+    watched: State = field(default_factory=State)
+    """Validation rows of past experiences, see `training.watching`; empty: none are kept."""
     cursor: tuple[str, ...] = ()
     """Ids of the experiences learned, in order."""
     root: Path = Path()
@@ -93,14 +94,16 @@ class Learner:
             if target is None:
                 raise UsageError("a regression learner needs the target of its first rows")
             output.fit(encode_target(spec, target))
-        recipe, cpu = Recipe.of(config), torch.device("cpu")
+        recipe, cpu = Recipe.of(config, spec.kind), torch.device("cpu")
         with randomness.isolated(cpu):
             randomness.seed(config.training.seed, cpu)
             first = recipe.first(root)
             model = recipe.network(spec, root, first=first)
             streams = randomness.capture(cpu)
         model.fit(prepare(raw))
-        return cls(spec, recipe, prepare, model.eval(), output, streams, first=first, root=root)
+        return cls(
+            spec, recipe, prepare, model.eval(), output, streams, pretrained=first, root=root
+        )
 
     def parts(self) -> dict[str, State]:
         """Everything that determines the future, by name; the tensors are not copies."""
@@ -112,11 +115,12 @@ class Learner:
             "optimizer": self.optimizer,
             "clock": State(values=dict(self.clock)),
             **self.streams,
-            **({"first": self.first} if self.first.tensors else {}),
+            **({"first": self.pretrained} if self.pretrained.tensors else {}),
+            **({"watched": self.watched} if self.watched.tensors else {}),
             **{f"memory.{name}": state for name, state in self.memory.items()},
         }
 
-    def began_with(self) -> State:
+    def pretrained_weights(self) -> State:
         """What the file of trained weights held as the learner began; nothing: there is none.
 
         A learner that has not kept it, for no strategy needed it, takes it up now.
@@ -124,8 +128,8 @@ class Learner:
         Raises:
             ConfigError: It has not, and the file cannot be read.
         """
-        if self.first.tensors:
-            return self.first
+        if self.pretrained.tensors:
+            return self.pretrained
         try:
             return self.recipe.first(self.root)
         except ConfigError as error:
@@ -136,24 +140,24 @@ class Learner:
             ) from error  # fmt: skip
 
     def fresh(self, first: State | None = None) -> Network:
-        """The network anew, with first weights drawn from torch's random stream.
+        """Build a new network, with first weights drawn from torch's random stream.
 
         Args:
             first: The trained ones among them; None: what the learner began with.
         """
-        first = self.began_with() if first is None else first
+        first = self.pretrained_weights() if first is None else first
         network = self.recipe.network(self.spec, self.root, first=first)
         network.take_statistics(self.model)
         return network
 
     @property
     def weights_sha256(self) -> str:
-        """Of the network's parameters and buffers: 64 hex digits."""
+        """Digest of the network's parameters and buffers: 64 hex digits."""
         return digest({"weights": self.parts()["weights"]})
 
     @property
     def state_sha256(self) -> str:
-        """Of everything else that determines the future: 64 hex digits.
+        """Digest of everything else that determines the future: 64 hex digits.
 
         Strategy memory, optimizer, random streams, feature statistics, vocabulary, clock. No
         times, paths, revisions or device.
@@ -208,16 +212,12 @@ class Learner:
                 for name, part in values["parts"].items()
             }
             saved = FeatureSpec.from_json(parts["features"].values["spec"])
-            recipe = Recipe(**values["recipe"])
+            recipe = Recipe.from_json(values["recipe"])
             clock = {name: int(parts["clock"].values[name]) for name in CLOCK}
-            cursor = tuple(str(item) for item in values["cursor"])
-        except (KeyError, TypeError, ValueError, SafetensorError) as error:
-            raise Corrupt(f"the learner in {folder} cannot be read: {error!r}") from error
-        if clock["train_exp_counter"] != len(cursor):
-            raise Corrupt(
-                f"the learner in {folder} has learned {clock['train_exp_counter']} experiences, "
-                f"but its cursor lists {len(cursor)}"
-            )
+            cursor = files.cursor_in(values)
+        except files.UNREADABLE as error:
+            raise files.unreadable(folder, error) from error
+        files.check_count(folder, clock["train_exp_counter"], cursor)
         check_fit(saved, recipe, config, root, spec)
         learner = cls._assemble(saved, recipe, parts, root, folder)
         learner.clock, learner.cursor = clock, cursor
@@ -248,7 +248,8 @@ class Learner:
             spec, recipe, prepare, model.eval(), output,
             streams={name: part for name, part in parts.items() if name.startswith("random.")},
             root=root,
-            first=parts.get("first", State()),
+            pretrained=parts.get("first", State()),
+            watched=parts.get("watched", State()),
             optimizer=parts["optimizer"],
             memory={
                 name.removeprefix("memory."): part
@@ -268,8 +269,8 @@ class Learner:
         """The network as it predicts: some strategies have their own way, see `Strategy`."""
         network: nn.Module = self.model
         for name, strategy in catalogue.discover().items():
-            if strategy.answers is not None and name in self.memory:
-                network = strategy.answers(network, self.memory[name])
+            if strategy.predictor is not None and name in self.memory:
+                network = strategy.predictor(network, self.memory[name])
         return network.eval()
 
     def predict(self, columns: Columns, batch: int = 4096) -> npt.NDArray[np.floating[Any]]:

@@ -6,17 +6,24 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perdure.config import CONFIG_NAME, Config
 from perdure.errors import ConfigError
-from perdure.strategies import models
 from perdure.strategies.features.columns import Column, FeatureSpec
-from perdure.strategies.features.modules import Network
-from perdure.strategies.learner.state import State
+
+if TYPE_CHECKING:  # a look at a saved learner needs no torch
+    from perdure.strategies.features.modules import Network
+    from perdure.strategies.learner.state import State
 
 NEW_MODEL = "set a new model.name in perdure.toml and start a new learner, or undo the change"
 """The hint where a learner and the configuration have parted."""
+
+BINS = 16
+"""Bins of a table's numbers, where perdure.toml says nothing and the model is Perdure's own."""
+EDITION = 2
+"""Version of the defaults that a new learner of a table gets. 1, which others still get: ten epochs
+whatever the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,29 @@ class Recipe:
     factory: str
     parameters: Mapping[str, Any]
     heads: str | None = None
+    bins: int = 0
+    """Piecewise-linear features of each number."""
+    edition: int = 1
+    """Version of the defaults that the learner goes on with where perdure.toml says nothing."""
 
     @classmethod
-    def of(cls, config: Config) -> Recipe:
-        """From the section `[model]`, as it reads back from JSON."""
+    def of(cls, config: Config, kind: str) -> Recipe:
+        """From the section `[model]`, as it reads back from JSON.
+
+        Args:
+            config: The configuration.
+            kind: Of the features.
+        """
+        from perdure.strategies import models
+
         model = config.model
-        return cls(model.factory, json.loads(json.dumps(model.parameters)), model.heads)
+        parameters = json.loads(json.dumps(model.parameters))
+        if kind != "table":
+            return cls(model.factory, parameters, model.heads)
+        bins = model.bins
+        if bins is None:
+            bins = BINS if model.factory in models.BUILT_IN else 0
+        return cls(model.factory, parameters, model.heads, bins, EDITION)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Recipe(**values)` reads them back."""
@@ -39,7 +63,23 @@ class Recipe:
             "factory": self.factory,
             "parameters": dict(self.parameters),
             "heads": self.heads,
+            "bins": self.bins,
+            "edition": self.edition,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Recipe:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        found = cls(**value)
+        kinds = (str, dict, str | None, int, int)
+        for name, kind in zip(found.to_json(), kinds, strict=True):
+            if not isinstance(getattr(found, name), kind):
+                raise TypeError(f"{name} is {getattr(found, name)!r:.80}")
+        return found
 
     def first(self, root: Path) -> State:
         """What the file of trained weights holds that a model begins with; nothing: there is none.
@@ -47,6 +87,9 @@ class Recipe:
         Raises:
             ConfigError: It cannot be read.
         """
+        from perdure.strategies import models
+        from perdure.strategies.learner.state import State
+
         return State(models.trained(self.factory, self.parameters, root))
 
     def network(
@@ -63,17 +106,20 @@ class Recipe:
         Raises:
             ConfigError: The body cannot be made.
         """
+        from perdure.strategies import models
+        from perdure.strategies.features.modules import Network
+
         try:
             outputs = spec.outputs * Network.heads(spec, self.heads)
         except ValueError as error:
             fault = f"model.heads = {self.heads!r}: {error}"
             raise ConfigError(str(root / CONFIG_NAME), [fault]) from error
-        inputs = Network.inputs(spec)
+        inputs = Network.inputs(spec, self.bins)
         body = models.build(
             self.factory, inputs, outputs, self.parameters, root,
             restored=restored, weights=first.tensors if first else None,
         )  # fmt: skip
-        return Network(spec, body, self.heads)
+        return Network(spec, body, self.heads, self.bins)
 
 
 def check_fit(
@@ -92,11 +138,13 @@ def check_fit(
     Raises:
         ConfigError: With every difference, both values named.
     """
-    now = Recipe.of(config)
+    model = config.model
+    bins = recipe.bins if model.bins is None or saved.kind != "table" else model.bins
     pairs: list[tuple[str, Any, Any]] = [
-        ("model.factory", now.factory, recipe.factory),
-        ("model.parameters", now.parameters, recipe.parameters),
-        ("model.heads", now.heads, recipe.heads),
+        ("model.factory", model.factory, recipe.factory),
+        ("model.parameters", json.loads(json.dumps(model.parameters)), recipe.parameters),
+        ("model.heads", model.heads, recipe.heads),
+        ("model.bins", bins, recipe.bins),
         ("data.target", config.data.target, saved.target),
         ("data.task", config.data.task, saved.task),
     ]
@@ -125,6 +173,6 @@ def _names(spec: FeatureSpec) -> list[str]:
 
 def _told(column: Column) -> tuple[Any, ...] | dict[str, Any]:
     """A category by its words, the others by their settings."""
-    if column.kind in ("number", "category"):
+    if column.kind in ("number", "category") and not column.buckets:
         return (column.kind, *column.categories)
     return {key: value for key, value in column.to_json().items() if key != "name"}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from perdure.strategies.learner import digests
 
 
 @dataclass
@@ -26,24 +26,12 @@ def on_cpu(tensor: Tensor) -> Tensor:
 
 
 def digest(parts: Mapping[str, State]) -> str:
-    """SHA-256 over parts, names sorted: 64 hex digits.
+    """Digest of parts: 64 hex digits; see `digests.digest`."""
+    return digests.digest({name: (part.values, _tensors(part)) for name, part in parts.items()})
 
-    Of a tensor its name, dtype, shape and bytes count; of values their canonical JSON. The
-    device that a tensor was trained on does not.
-    """
-    sha = hashlib.sha256()
 
-    def add(data: bytes) -> None:
-        # Lengths first, so that no two different sequences have the same bytes.
-        sha.update(len(data).to_bytes(8, "little"))
-        sha.update(data)
-
-    for part in sorted(parts):
-        state = parts[part]
-        add(part.encode())
-        add(json.dumps(state.values, sort_keys=True, separators=(",", ":")).encode())
-        for name in sorted(state.tensors):
-            tensor = on_cpu(state.tensors[name])
-            add(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            add(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
+def _tensors(part: State) -> Iterator[digests.Tensor]:
+    for name in sorted(part.tensors):
+        tensor = on_cpu(part.tensors[name])
+        data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield name, str(tensor.dtype), tuple(tensor.shape), data

@@ -36,7 +36,7 @@ class BuiltIn:
 
     make: Callable[..., nn.Module]
     takes: tuple[str, ...]
-    """Of `KINDS`."""
+    """Name in `KINDS`."""
     trained: bool = False
     """Whether it takes first `weights`: the path of a safetensors file, from the workspace."""
 

@@ -1,4 +1,4 @@
-"""The training curve: losses by epoch, told without slowing the loop."""
+"""The training curve: losses by epoch, recorded without slowing the loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Curve(Plugin):
     """Record the mean loss of each epoch, and the loss on rows that are only watched.
 
     Args:
-        loss: Of outputs and targets, mean over rows; for the watched ones.
+        loss: Of outputs and targets, for each row or value of it; for the watched ones.
         watched: x and y of the validation rows, on any device; may be empty.
         at_once: Validation rows at a time.
         begin: Called with the number of batches to come; gives what is called as they are done.
@@ -45,6 +45,8 @@ class Curve(Plugin):
         self._sum = torch.zeros(1)
         self._count = 0
         self._epochs: list[Epoch] = []
+        self.losses: Tensor | None = None
+        """Loss of each validation row after the last epoch, float64 (rows,); None: no rows."""
         self.rows = 0
         """Rows that went through the network in training, those of a memory included."""
         self.seconds = 0.0
@@ -99,10 +101,10 @@ class Curve(Plugin):
         strategy.model.eval()
         with torch.no_grad():
             parts = zip(torch.split(x, self._at_once), torch.split(y, self._at_once), strict=True)
-            total = sum(
-                float(self._loss(strategy.model(a.to(strategy.device)), b.to(strategy.device)))
-                * len(a)
+            found = [
+                self._loss(strategy.model(a.to(strategy.device)), b.to(strategy.device))
                 for a, b in parts
-            )
+            ]
         strategy.model.train()
-        return total / len(x)
+        self.losses = torch.cat([one.reshape(len(one), -1).mean(1) for one in found]).cpu().double()
+        return float(self.losses.mean())

@@ -87,10 +87,10 @@ class Quadratic(Plugin):
 
     def restore(self, state: State, strategy: SupervisedTemplate) -> None:
         """Take A up again, in the order of the model's parameters."""
-        self.importance = taken(state, "A", strategy)
+        self.importance = load_named(state, "A", strategy)
 
 
-def taken(state: State, key: str, strategy: SupervisedTemplate) -> Tensors:
+def load_named(state: State, key: str, strategy: SupervisedTemplate) -> Tensors:
     """What `state` has under `<key>/<parameter>`, on the device, in the parameters' order."""
     return {
         name: state.tensors[f"{key}/{name}"].to(strategy.device, copy=True)
@@ -99,7 +99,7 @@ def taken(state: State, key: str, strategy: SupervisedTemplate) -> Tensors:
     }
 
 
-def added(old: Tensors, new: Tensors, decay: float = 1.0) -> Tensors:
+def decayed_sum(old: Tensors, new: Tensors, decay: float = 1.0) -> Tensors:
     """The sum γ · old + new, by name; what is in one of them alone is 0 in the other."""
     faded = {name: decay * value for name, value in old.items()}
     both = {name: faded[name] + value if name in faded else value for name, value in new.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 from perdure.errors import Fault, UsageError
 
 SHARE = 0.5
-"""Of an accelerator's free memory, what the rows of an experience may take up at most; the
+"""Share of an accelerator's free memory that the rows of an experience may take up at most; the
 rest is for weights, gradients and activations."""
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -52,8 +52,10 @@ def free_bytes(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def home(tensors: Sequence[Tensor], device: torch.device, copies: int = 1) -> torch.device:
-    """Where tensors are to be kept: on the device if they fit `SHARE` of it, else on the CPU.
+def storage_device(
+    tensors: Sequence[Tensor], device: torch.device, copies: int = 1
+) -> torch.device:
+    """Choose where tensors are kept: on the device if they fit `SHARE` of it, else on the CPU.
 
     Args:
         tensors: What is to be kept.
@@ -68,8 +70,8 @@ def home(tensors: Sequence[Tensor], device: torch.device, copies: int = 1) -> to
     return device if fits else torch.device("cpu")
 
 
-def kept(tensor: Tensor, place: torch.device, device: torch.device) -> Tensor:
-    """A tensor where it is to be kept.
+def pinned(tensor: Tensor, place: torch.device, device: torch.device) -> Tensor:
+    """Return a tensor on the device where it is kept.
 
     On the CPU for an accelerator it lies in memory that is never paged out, from which batches
     are copied while the accelerator computes.
@@ -79,7 +81,7 @@ def kept(tensor: Tensor, place: torch.device, device: torch.device) -> Tensor:
     return moved.pin_memory() if waits else moved
 
 
-class Courier:
+class BatchPrefetcher:
     """Brings batches to the device; on CUDA while the batch before is still computed."""
 
     def __init__(self, device: torch.device) -> None:

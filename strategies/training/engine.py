@@ -31,9 +31,13 @@ from perdure.strategies.training import (
     checks,
     compilation,
     devices,
+    duration,
+    environment,
     losses,
     optimizers,
+    watching,
 )
+from perdure.strategies.training.duration import Duration
 from perdure.strategies.training.precision import Precision
 from perdure.strategies.training.steps import Steps
 from perdure.strategies.training.stopping import Stopping
@@ -112,23 +116,39 @@ def learn(
         new = _tensors(learner, prepare, columns_train, target_train)
         checks.rows_suffice(learner, experience_id, len(new[0]), training)
         held = [t for state in learner.memory.values() for t in state.tensors.values()]
-        copies = 2 if any(s.joins for s, _ in strategies) else 1
-        place = devices.home([*new, *held], device, copies)
-        x, y = (devices.kept(tensor, place, device) for tensor in new)
+        copies = 2 if any(s.copies_rows for s, _ in strategies) else 1
+        place = devices.storage_device([*new, *held], device, copies)
+        x, y = (devices.pinned(tensor, place, device) for tensor in new)
+        kept = [
+            learner.memory.get(s.name, State())
+            for s, _ in strategies
+            if s.copies_rows or s.resets_model
+        ]
+        count = len(x) + sum(len(state.tensors.get("y", ())) for state in kept)
         watched = _tensors(learner, prepare, columns_val, target_val)
-        beside = devices.home(watched, device)
+        past, share = learner.watched, 1.0
+        if duration.chosen(training, learner.recipe.edition):
+            number = learner.clock["train_exp_counter"]
+            past = watching.joined(past, *watched, number)
+            share = len(watched[0]) / max(1, past.values["seen"])
+            watched = past.tensors["x"], past.tensors["y"]
+            past = watching.sample(past)
+        how_long = duration.choose(training, count, len(watched[0]), share, learner.recipe.edition)
+        beside = devices.storage_device(watched, device)
         rows = _Rows(x, y, (watched[0].to(beside), watched[1].to(beside)), place)
         if device.type != "cpu":  # the first time on an accelerator its stream starts here
             randomness.seed(training.seed, device)
         randomness.restore(learner.streams, device)
         plugins = {s.name: s.plugin(settings) for s, settings in strategies if s.plugin}
         devices.begin_peak(device)
-        first = learner.began_with() if any(s.anew for s, _ in strategies) else State()
-        curve, best = _train(
-            learner, plugins, rows, first, training, device, experience_id, profile
+        first = (
+            learner.pretrained_weights() if any(s.resets_model for s, _ in strategies) else State()
         )
-        learner.prepare = prepare
-        peak = devices.peak_bytes(device)
+        curve, best = _train(
+            learner, plugins, rows, first, training, how_long, device, experience_id, profile
+        )
+        learner.prepare, learner.watched = prepare, past
+        peak, machine = devices.peak_bytes(device), environment.describe(device)
     return Trained(
         curve.epochs,
         rows=len(x),
@@ -136,6 +156,7 @@ def learn(
         rows_per_second=curve.rows / curve.seconds if curve.seconds else None,
         best_epoch=best,
         accelerator_bytes=peak,
+        environment=machine,
     )
 
 
@@ -145,6 +166,7 @@ def _train(
     rows: _Rows,
     first: State,
     training: TrainingConfig,
+    how_long: Duration,
     device: torch.device,
     experience_id: str,
     profile: Path | None,
@@ -162,19 +184,20 @@ def _train(
         optimizers.restore(optimizer, name, model, learner.optimizer)
     with ExitStack() as contexts:
         curve = Curve(
-            losses.plain(training, spec.task),
+            losses.plain(training, spec.task, reduction="none"),
             rows.watched,
             rows_at_once(spec, _WATCHED_ROWS),
             lambda total: contexts.enter_context(track(f"learning {experience_id}", total)),
             rated=training.schedule.name != "constant" or bool(training.schedule.warmup),
         )
         stopping = None
-        if training.patience is not None:
+        if how_long.patience is not None:
             stopping = Stopping(
-                training.patience,
+                how_long.patience,
                 training.min_delta,
                 plugins.values(),
-                lambda: curve.epochs[-1].validation_loss,
+                lambda: curve.losses,
+                sure=how_long.sure,
             )
         listeners = [*plugins.values(), curve]
         if curve.rated:
@@ -188,7 +211,7 @@ def _train(
             optimizer=optimizer,
             criterion=criterion(rows.y),
             batch_size=training.batch_size,
-            epochs=training.epochs,
+            epochs=how_long.epochs,
             device=device,
             plugins=listeners,
             criterion_for=criterion if training.class_weights == "balanced" else None,
@@ -223,7 +246,7 @@ def _train(
     memory = {key: plugin.state() for key, plugin in plugins.items()}
     clock = {counter: getattr(strategy.clock, counter) for counter in CLOCK}
     streams = {**learner.streams, **randomness.capture(device)}
-    learner.model, learner.first = model.to("cpu").eval(), first
+    learner.model, learner.pretrained = model.to("cpu").eval(), first
     learner.optimizer, learner.memory, learner.clock = kept, memory, clock
     learner.streams, learner.cursor = streams, (*learner.cursor, experience_id)
     return curve, stopping.best if stopping else None

@@ -42,7 +42,7 @@ def _shuffled(rows: Rows, batch_size: int) -> Iterator[list[Tensor]]:
 class BatchLoader:
     """Batches of new rows, each with a batch from the memory after it.
 
-    An epoch is one pass over the new rows; the memory is begun anew, shuffled again, as
+    An epoch is one pass over the new rows; the memory is started again, shuffled, as
     often as it takes.
 
     Args:

@@ -33,10 +33,16 @@ _LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
-def plain(training: TrainingConfig, task: str) -> nn.Module:
-    """Without class weights and label smoothing: what validation rows are measured with."""
+def plain(training: TrainingConfig, task: str, reduction: str = "mean") -> nn.Module:
+    """Without class weights and label smoothing.
+
+    Args:
+        training: Its loss.
+        task: Says which loss is the default.
+        reduction: Over rows; `none`: a loss for each, as validation rows are measured.
+    """
     default = "cross_entropy" if task == "classification" else "mse"
-    return _LOSSES[training.loss or default]()
+    return _LOSSES[training.loss or default](reduction=reduction)
 
 
 def criterion(training: TrainingConfig, spec: FeatureSpec, y: Tensor, root: Path) -> nn.Module:

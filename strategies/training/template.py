@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from perdure.strategies.plugins.base import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.training.compilation import compiled
-from perdure.strategies.training.devices import Courier
+from perdure.strategies.training.devices import BatchPrefetcher
 from perdure.strategies.training.loader import BatchLoader
 from perdure.strategies.training.precision import Precision
 from perdure.strategies.training.steps import Steps, normalises
@@ -78,7 +78,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         self._callbacks: dict[str, list[Callable[..., Any]]] = {}
         self._criterion_for = criterion_for
         self.fresh = fresh
-        """Makes the model anew, with first weights from torch's random stream."""
+        """Makes a new model, with first weights from torch's random stream."""
         self._stop_training = False
         self.steps = steps or Steps()
         self.precision = precision or Precision()
@@ -87,7 +87,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         """Where rows are kept, also those of a memory: `device`, or the CPU if they do not fit."""
         self.drawn: list[Tensor] = []
         """The current batch as the loader gave it: before augmentation, perhaps on the CPU."""
-        self._courier = Courier(device)
+        self._prefetcher = BatchPrefetcher(device)
         self._compiled: tuple[nn.Module, Callable[[Tensor], Tensor]] | None = None
         self._drops_single = normalises(model)
         self._gathered = self._expected = 0.0
@@ -158,7 +158,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
 
     def _received(self, batch: list[Tensor]) -> list[Tensor]:
         """A batch as it is learned from: on the device, and augmented."""
-        batch = self._courier(batch)
+        batch = self._prefetcher(batch)
         if self.steps.augment is not None:
             batch = [self.steps.augment(batch[0]), *batch[1:]]
         return batch

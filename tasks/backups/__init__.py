@@ -1,29 +1,21 @@
-"""Backups: folders of files that a manifest vouches for, each one whole, in one place."""
+"""Backups: folders of files with a manifest of digests, several of them in one place."""
 
-from perdure.tasks.backups.copying import Copier, files, others
-from perdure.tasks.backups.snapshots import (
-    NOTE,
-    begun,
-    hold,
-    newest,
-    note,
-    prune,
-    sealed,
-    snapshots,
-    verified,
-)
+from perdure.tasks.backups.draft import BUNDLE, TREE, Draft, files
+from perdure.tasks.backups.note import NOTE, Note, read
+from perdure.tasks.backups.place import newest, snapshots, writing
+from perdure.tasks.backups.unpacking import inside, unpack
 
 __all__ = [
+    "BUNDLE",
     "NOTE",
-    "Copier",
-    "begun",
+    "TREE",
+    "Draft",
+    "Note",
     "files",
-    "hold",
+    "inside",
     "newest",
-    "note",
-    "others",
-    "prune",
-    "sealed",
+    "read",
     "snapshots",
-    "verified",
+    "unpack",
+    "writing",
 ]

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from perdure.addresses import in_text
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, Unreachable
+from perdure.secrets import in_text
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -25,6 +25,8 @@ _KEPT = "without confirmation"
 """DVC says so of a file that it would lose (dvc 3, `repo/checkout.py`)."""
 _T = TypeVar("_T")
 
+logger = logging.getLogger("perdure")
+
 
 def opened(root: Path) -> Repo:
     """The DVC repository of a folder; a context."""
@@ -34,9 +36,30 @@ def opened(root: Path) -> Repo:
 
 
 def use(root: Path, step: Callable[[Repo], _T]) -> _T:
-    """Do a step with the repository of a folder, wherever the working directory is."""
+    """Do a step with the repository of a folder, wherever the working directory is.
+
+    Once more where DVC cannot read its own note of who reads and writes what, for it was killed
+    while it wrote it: it would refuse every later command.
+    """
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
+
     with opened(root) as repo:
-        return step(repo)
+        try:
+            return step(repo)
+        except (RWLockFileCorruptedError, RWLockFileFormatError):
+            _remove_rwlock(repo)
+            return step(repo)
+
+
+def _remove_rwlock(repo: Repo) -> None:
+    """Remove the note; who writes it holds this lock, so that none is at work now."""
+    from dvc.lock import make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    folder = Path(str(repo.tmp_dir))
+    logger.warning("%s was left half-written by a kill; removed.", folder / RWLOCK_FILE)
+    with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
+        (folder / RWLOCK_FILE).unlink(missing_ok=True)
 
 
 def patiently(step: Callable[[], _T]) -> _T:
@@ -103,14 +126,14 @@ def named(step: str) -> Iterator[None]:
 
 
 @contextmanager
-def remotely(ws: Workspace, said: list[BaseException]) -> Iterator[None]:
-    """Whatever goes wrong inside as Unreachable; `said` are the errors that DVC logged."""
+def remotely(ws: Workspace, logged: list[BaseException]) -> Iterator[None]:
+    """Raise what goes wrong inside as Unreachable; `logged` are the errors that DVC logged."""
     try:
         yield
     except PerdureError:
         raise
     except Exception as error:  # each kind of remote has its own library, with its own errors
-        for cause in (error, *said):
+        for cause in (error, *logged):
             if full := _full(cause):
                 raise full from error
         if _KEPT in str(error):  # DVC has no error of its own for it
@@ -118,7 +141,7 @@ def remotely(ws: Workspace, said: list[BaseException]) -> Iterator[None]:
                 f"a file in {ws.data} is not what was recorded: {' '.join(str(error).split())}",
                 hint=f"dvc checkout --force {ws.data.name}.dvc brings back what was recorded",
             ) from error
-        reason = str(said[0]) if said else str(error)
+        reason = str(logged[0]) if logged else str(error)
         raise Unreachable(
             f"the DVC remote of {ws.root} does not answer: "
             f"{in_text(reason) or type(error).__name__}",

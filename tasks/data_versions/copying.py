@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Fault
+from perdure.secrets import without_secrets
+from perdure.tasks.data_versions import listing
 from perdure.tasks.data_versions.client import named, opened, quietly, use
 from perdure.tasks.data_versions.pointer import revision_in
 from perdure.tasks.data_versions.versions import REMOTE
-
-OBJECTS = Path("files") / "md5"
 
 
 def elsewhere(ws: Workspace) -> str | None:
@@ -88,18 +86,18 @@ def objects_of(pointer: str, folder: Path) -> Iterator[str]:
 
     Raises:
         Fault: The pointer or the listing cannot be read.
+        Corrupt: The listing names what does not belong into the data folder.
     """
     revision = revision_in(pointer)
     if revision is None:
         raise Fault("data.dvc, as git has it, cannot be read", hint="perdure doctor")
-    listing = _name(revision)
-    yield listing
-    try:
-        names = [str(entry["md5"]) for entry in json.loads((folder / listing).read_bytes())]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise Fault(f"the listing of the data cannot be read: {error}", hint="dvc push") from error
-    yield from map(_name, names)
+    name = _name(revision)
+    yield name
+    names = listing.read(folder / name, revision)
+    if names is None:
+        raise Fault("the listing of the data cannot be read", hint="dvc push")
+    yield from map(_name, names.values())
 
 
 def _name(digest: str) -> str:
-    return (OBJECTS / digest[:2] / digest[2:]).as_posix()
+    return listing.place(digest).as_posix()

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perdure.addresses import in_text
+from perdure import atomic
 from perdure.config import Workspace
-from perdure.errors import Fault, Unreachable, UsageError
+from perdure.errors import Corrupt, Fault, Unreachable, UsageError
+from perdure.secrets import in_text
+from perdure.tasks.data_versions import listing, remote_objects
 from perdure.tasks.data_versions.client import named, opened, patiently, quietly, remotely, use
 from perdure.tasks.data_versions.pointer import (
     kept,
@@ -38,7 +41,7 @@ def init(root: Path, remote: str | None = None) -> None:
     """Make a folder of a git repository a DVC repository, with a default remote.
 
     Finishes one that was begun and cut short; on a finished one it changes nothing but what
-    is said here. DVC stages its own files, and none but those, in git: commit `files(ws)`.
+    is reported here. DVC stages its own files, and none but those, in git: commit `files(ws)`.
 
     Args:
         root: The workspace; may lie below the top of the git repository.
@@ -85,10 +88,14 @@ def files(ws: Workspace) -> tuple[Path, ...]:
     return tuple(path for path in named if path.exists())
 
 
-def add_and_push(ws: Workspace) -> str:
+def add_and_push(ws: Workspace, gone: Collection[str] = ()) -> str:
     """Record the data folder as it is, and copy what is new to the default remote.
 
     Killed at any point, it does the rest when called again.
+
+    Args:
+        ws: The workspace.
+        gone: Experiences, by id, that were taken out of the folder on purpose.
 
     Returns:
         DVC's hash of the data.
@@ -99,17 +106,34 @@ def add_and_push(ws: Workspace) -> str:
     """
     ws.data.mkdir(parents=True, exist_ok=True)
     repair(ws)
-    nothing_lost(ws)
-    with quietly() as said:
+    nothing_lost(ws, gone)
+    with quietly() as logged:
         with named("add"), kept(ws):
             patiently(lambda: use(ws.root, lambda repo: repo.add([str(ws.data)])))
-        with remotely(ws, said):
-            _prepare_local(ws)
-            targets = [str(pointer(ws))]
-            patiently(lambda: use(ws.root, lambda repo: repo.push(targets=targets)))
+        with remotely(ws, logged):
+            if (local := _local(ws)) is not None:
+                remote_objects.drop_half_written(ws, local)
+            _push(ws)
     found = revision(ws)
     if found is None:
         raise Fault(f"dvc add left no {pointer(ws).name}", hint="perdure doctor")
+    return found
+
+
+def push_lacking(ws: Workspace) -> tuple[str, ...]:
+    """Push what the default remote has not got, whatever DVC believes. Needs the data lock.
+
+    Returns:
+        The names of the files that it had not got.
+
+    Raises:
+        Unreachable: The remote does not answer.
+    """
+    with quietly() as logged, remotely(ws, logged):
+        _local(ws)
+        if found := remote_objects.lacking(ws):
+            remote_objects.doubt(ws)
+            _push(ws)
     return found
 
 
@@ -119,14 +143,18 @@ def pull(ws: Workspace) -> None:
     Raises:
         Unreachable: The remote does not answer, or has not got it.
         Fault: The disk is full.
+        Corrupt: What it names is not in the data folder; nothing was fetched.
         UsageError: There is no `data.dvc`.
     """
     repair(ws)
-    if revision(ws) is None:
+    wanted = revision(ws)
+    if wanted is None:
         raise UsageError(f"{pointer(ws)} does not exist", hint="perdure ingest FILE")
-    with quietly() as said, remotely(ws, said):
+    with quietly() as logged, remotely(ws, logged):
         # DVC looks up relative targets from the working directory: give it absolute ones.
         targets = [str(pointer(ws))]
+        names = patiently(lambda: use(ws.root, lambda repo: _listing(repo, wanted)))
+        listing.no_links(ws.data, names)
         pulling(ws).parent.mkdir(parents=True, exist_ok=True)
         pulling(ws).touch()
         patiently(lambda: use(ws.root, lambda repo: repo.pull(targets=targets)))
@@ -136,23 +164,43 @@ def pull(ws: Workspace) -> None:
         raise Unreachable(f"dvc pull brought no {ws.data.name}/", hint="dvc remote list")
 
 
+def _listing(repo: Repo, revision: str) -> Mapping[str, str]:
+    """What a pull would write, by name: the listing, in the cache and checked before anything else.
+
+    Raises:
+        Corrupt: It names what does not belong into the folder, or is not that of the revision.
+        OSError: The remote has not got it.
+    """
+    path = Path(repo.cache.local.oid_to_path(revision))
+    known = listing.read(path, revision)
+    if known is not None:
+        return known
+    remote = repo.cloud.get_remote_odb(command="pull")
+    data: bytes = remote.fs.cat_file(remote.oid_to_path(revision))
+    if not listing.is_of(data, revision):
+        raise Corrupt(f"the listing {revision} in the DVC remote is not what its name says")
+    names = listing.checked(data)
+    atomic.write_text(path, data.decode())
+    return names
+
+
 def remote_problem(ws: Workspace) -> str | None:
     """Why the default remote does not answer; None: it does."""
-    said: list[str | None] = []
+    problems: list[str | None] = []
 
     def look() -> None:
         try:
             fs, path = use(ws.root, _remote)
-            said.append(None if fs.exists(path) else f"{path} is not there")
+            problems.append(None if fs.exists(path) else f"{path} is not there")
         except Exception as error:  # noqa: BLE001 - each remote's library has errors of its own
-            said.append(in_text(str(error).strip() or type(error).__name__))
+            problems.append(in_text(str(error).strip() or type(error).__name__))
 
     with quietly():
         # Some of those libraries try for minutes, and none can be stopped.
         thread = threading.Thread(target=look, daemon=True, name="dvc remote")
         thread.start()
         thread.join(ANSWER_SECONDS)
-    return said[0] if said else f"no answer within {ANSWER_SECONDS:g} s"
+    return problems[0] if problems else f"no answer within {ANSWER_SECONDS:g} s"
 
 
 def _remote(repo: Repo) -> tuple[Any, str]:
@@ -160,29 +208,25 @@ def _remote(repo: Repo) -> tuple[Any, str]:
     return remote.fs, str(remote.path)
 
 
-def _prepare_local(ws: Workspace) -> None:
-    """DVC would make a missing folder; a network disk that is not mounted looks like one."""
+def _local(ws: Workspace) -> Path | None:
+    """The default remote, where it is a folder; the one within the workspace is made.
+
+    Raises:
+        Unreachable: It does not exist. DVC would make it; a network disk that is not mounted looks
+            like that.
+    """
     fs, path = use(ws.root, _remote)
     if fs.protocol != "local":
-        return
-    if Path(path).is_dir():
-        _drop_empty_listing(Path(path), revision(ws))
-        return
+        return None
     if Path(path) == ws.root / LOCAL_REMOTE:
         Path(path).mkdir(parents=True, exist_ok=True)
-        return
-    raise Unreachable(f"the DVC remote {path} does not exist", hint=f"mount it, or mkdir {path}")
+    if not Path(path).is_dir():
+        raise Unreachable(
+            f"the DVC remote {path} does not exist", hint=f"mount it, or mkdir {path}"
+        )
+    return Path(path)
 
 
-def _drop_empty_listing(remote: Path, recorded: str | None) -> None:
-    """Remove the folder's listing from a local remote where it is empty.
-
-    DVC makes an object empty under its last name, tries to reflink it, and removes it again
-    where the file system cannot. Killed in between it leaves the empty one, and refuses every
-    later push as corrupted (dvc-objects 5, `fs/generic.py`).
-    """
-    if recorded is None:
-        return
-    listing = remote / "files" / "md5" / recorded[:2] / recorded[2:]
-    if listing.is_file() and listing.stat().st_size == 0:
-        listing.unlink()
+def _push(ws: Workspace) -> None:
+    targets = [str(pointer(ws))]
+    patiently(lambda: use(ws.root, lambda repo: repo.push(targets=targets)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEAST_EFFECT = 0.1
 """A smaller distance is never drift, however many rows show it."""
 EFFECT_OF_FEW, EFFECT_OF_ONE = 0.6, 0.75
-"""The same while whole experiences are too few to say how much they differ, and after the first."""
+"""Used while there are too few experiences to know how much they differ."""
 LEAST_GROUPS, LEAST_ROWS = 4, 60
 """With fewer past groups, or rows of the reference, no column is called drifting."""
 ERRORS = 2.0
@@ -39,7 +39,7 @@ MOST_ROWS = 20_000
 SAMPLE, SAMPLE_NOW = 1000, 500
 """Rows that all columns together are compared on: of the reference, and of what arrives."""
 ONE_OF = 7
-"""Of a category column, its most frequent words are told apart when all columns are together."""
+"""Words of a category column that the joint distance distinguishes: its most frequent ones."""
 
 
 MOST_IN_HISTORY = 20
@@ -112,20 +112,20 @@ def measure(
         return Drift("as ever", 0.0, 1.0, len(kept), len(reference), 0, ())
     limits = _limits(coded, groups, config.false_alarms)
     reasons = _broken(found, groups, limits)
-    told = [
+    judged = [
         _column(one, limits.distance[j], limits.threshold[j], reasons.get(j, ""), statistics or {})
         for j, one in enumerate(found)
     ]
     joint, most = float(limits.distance[-1]), float(limits.threshold[-1])
     level: Level = "as ever"
-    if any(c.level == "broken" for c in told):
+    if any(c.level == "broken" for c in judged):
         level = "broken"
-    elif joint > most or any(c.level == "drifting" for c in told):
+    elif joint > most or any(c.level == "drifting" for c in judged):
         level = "drifting"
-    ordered = sorted(told, key=lambda c: (c.level != "broken", -c.ratio))
-    said = [f"`{c.column}`: {c.reason}" for c in ordered if c.reason]
+    ordered = sorted(judged, key=lambda c: (c.level != "broken", -c.ratio))
+    sentences = [f"`{c.column}`: {c.reason}" for c in ordered if c.reason]
     if joint > most:
-        said.append(f"all columns together: distance {joint:.2f}, above {most:.2f}")
+        sentences.append(f"all columns together: distance {joint:.2f}, above {most:.2f}")
     return Drift(
         level,
         joint,
@@ -133,8 +133,8 @@ def measure(
         len(kept),
         len(reference),
         groups.experiences,
-        tuple(told),
-        tuple(said),
+        tuple(judged),
+        tuple(sentences),
     )
 
 

@@ -23,7 +23,7 @@ FACTOR = 8.0
 SHAPE = 0.25
 """Other units: divided by the factor, a KS distance of at most this from what was seen."""
 OPPOSITE = 0.5
-"""The same where every value has the sign that no value had."""
+"""Used where every value has the sign that no value had."""
 APART, APART_OF_FEW, ALIKE = 0.4, 0.9, 0.35
 """Swapped: each at least so far from itself (KS), with few past experiences farther; and at most
 this part of it from the other."""

@@ -28,7 +28,7 @@ class Groups:
     """(reference rows,): the group, -1 for none."""
     count: int
     experiences: int
-    """Of how many experiences they are."""
+    """Number of experiences."""
     chunks: bool
     """Whether they are parts of experiences, not whole ones."""
 

@@ -34,7 +34,7 @@ class Series:
     can_break: bool = True
     """False for the target and for derived counts: a change of these is never a fault of form."""
     vocabulary: Collection[str] | None = None
-    """Of words: those that are known; None: those of the reference."""
+    """Known words; None: those of the reference."""
 
 
 def series(
@@ -161,4 +161,4 @@ _DERIVED: Mapping[str, Mapping[str, tuple[Callable[[Any], float], bool]]] = {
         "spread": (lambda value: _spread(_items(value)), True),
     },
 }
-"""Of a kind that stands alone: what is measured, from one value, and whether it can be broken."""
+"""For kinds of a single column: what is measured of a value, and whether it can be broken."""

@@ -188,7 +188,7 @@ def extend(
 ) -> Matrix:
     """The accuracy matrix with one more row and column, cut to the latest `window`.
 
-    A matrix of another metric cannot be gone on with; it begins anew.
+    A matrix of another metric cannot be continued; a new one begins.
     """
     if earlier is not None and earlier.metric != metric:
         earlier = None

@@ -99,13 +99,17 @@ def compare(
 
 
 def predicted(truth: NDArray[Any], candidate: Outputs, champion: Outputs | None) -> Predicted:
-    """Count the classes that are predicted, and the rows that are not of the commonest of them."""
-    named = np.bincount(candidate.argmax(axis=1))
+    """Count the classes with a row that is predicted right, and the rows of the other classes."""
+
+    def right(outputs: Outputs) -> NDArray[Any]:
+        return np.bincount(truth[outputs.argmax(axis=1) == truth], minlength=1)
+
+    ours = right(candidate)
     return Predicted(
-        candidate=int(np.count_nonzero(named)),
-        champion=None if champion is None else len(np.unique(champion.argmax(axis=1))),
+        candidate=int(np.count_nonzero(ours)),
+        champion=None if champion is None else int(np.count_nonzero(right(champion))),
         present=len(np.unique(truth)),
-        others=int(np.count_nonzero(truth != named.argmax())),
+        others=int(np.count_nonzero(truth != ours.argmax())),
     )
 
 

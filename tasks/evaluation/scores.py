@@ -30,7 +30,7 @@ LEAST_LIKELIHOOD = 1e-12
 """A probability of 0 for the true class costs 27.6 nats, not everything."""
 
 BINS = 15
-"""Of the expected calibration error, as Guo et al. have them."""
+"""Bins of the expected calibration error, as Guo et al. have them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from perdure import atomic
 from perdure.config import Workspace
 from perdure.errors import Fault
-
-
-def readable(name: str) -> str:
-    """A file's name as text that any terminal and file can take: odd bytes and controls escaped."""
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
@@ -34,15 +29,6 @@ def writing(ws: Workspace, path: Path) -> Iterator[Path]:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
-        sync(path.parent)
+        atomic.sync(path.parent)
     except OSError as error:
         raise Fault(f"{path} cannot be written: {error}", hint="is the disk full?") from error
-
-
-def sync(folder: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

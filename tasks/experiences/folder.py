@@ -1,8 +1,8 @@
 """Experiences, one Parquet file each.
 
 `experiences/NNNNNN-<first 8 of sha256>.parquet`; the whole hash, the name of the source, the
-schema's hash, and what became of new classes stand in the file's metadata. A file is there whole
-or not at all.
+schema's hash, the form of the split, and what became of new classes stand in the file's metadata.
+A file is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perdure import escaping
 from perdure.config import Workspace
 from perdure.errors import Corrupt, UsageError
 from perdure.records import Experience
-from perdure.records.data import Joined, Label
-from perdure.tasks.experiences.files import readable, writing
-from perdure.tasks.experiences.marker import unfinished
+from perdure.records.data import Joined, Label, SourceFile
+from perdure.tasks.experiences.files import writing
+from perdure.tasks.experiences.in_progress import replaced, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +31,11 @@ Digest = Callable[["pd.DataFrame"], str]
 
 FORMAT = 1
 GROUP_BYTES = 64 * 2**20
-"""Of pixels in a group of rows of a file."""
+"""Bytes of pixels in a group of rows of a file."""
 LEAST_GROUP = 256
 """Rows in such a group, at least."""
+NAMED = 3
+"""So many files of an experience are named by `Experience.source`."""
 _KEY = b"perdure"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{8})\.parquet")
 
@@ -48,7 +51,13 @@ def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
     Raises:
         Corrupt: A file is damaged or renamed, or a number is there twice.
     """
-    found = sorted(_still_there(files_in(ws.experiences)), key=lambda experience: experience.number)
+    files, going = files_in(ws.experiences), replaced(ws)
+    if going:
+        names = {file.stem for file in files}
+        # What takes a file's place may be there beside it for a moment.
+        gone = {old for old, new in going.items() if not new or new in names}
+        files = [file for file in files if file.stem not in gone]
+    found = sorted(_still_there(files), key=lambda experience: experience.number)
     for one, other in pairwise(found):
         if one.number == other.number:
             raise Corrupt(
@@ -67,7 +76,7 @@ def files_in(place: Path) -> list[Path]:
 
 
 def _still_there(files: Sequence[Path]) -> Iterator[Experience]:
-    """Nobody who reads waits for an ingest, and one that is being added may get a new number."""
+    """A reader does not wait for an ingest, and one that is being added may get a new number."""
     for file in files:
         try:
             yield of_file(file)
@@ -82,9 +91,18 @@ def committed(ws: Workspace) -> tuple[Experience, ...]:
     return tuple(e for e in list_experiences(ws) if e.id not in adding)
 
 
+def recorded(ws: Workspace, id_: str) -> Experience | None:
+    """What an experience's file says of itself; None: it is not on this machine, or damaged."""
+    try:
+        return of_file(ws.experiences / f"{id_}.parquet")
+    except Corrupt:
+        return None
+
+
 def find(known: Sequence[Experience], *sha256s: str) -> Experience | None:
-    """The experience with this content, or whose file offered it, if it is there."""
-    return next((e for e in known if e.sha256 in sha256s or e.brought in sha256s), None)
+    """The experience with this content, or one of whose files offered it, if it is there."""
+    wanted = set(sha256s)
+    return next((e for e in known if wanted.intersection((e.sha256, *e.contents))), None)
 
 
 def next_number(known: Sequence[Experience]) -> int:
@@ -97,13 +115,14 @@ def write_experience(
     number: int,
     frame: pd.DataFrame,
     sha256: str,
-    source: str,
+    files: Sequence[SourceFile],
     schema_sha256: str,
     *,
-    offered: str = "",
-    aside: Sequence[tuple[Label, int]] = (),
+    form: str = "",
     joined: Sequence[Joined] = (),
     classes: Sequence[Label] = (),
+    split: int = 1,
+    distinct_rows: int | None = None,
 ) -> Experience:
     """Write an experience; the same arguments give the same bytes, and again is no harm.
 
@@ -112,12 +131,13 @@ def write_experience(
         number: Its place in the order.
         frame: Canonical, as the check accepted it.
         sha256: Of its content.
-        source: Name of the file that it came in, for people to read.
+        files: Whose rows these are, in the order of the rows.
         schema_sha256: Of the schema that it was checked against.
-        offered: See `Experience`, as for those that follow.
-        aside: Classes whose rows were set aside.
+        form: Of that schema; see `Waiting`.
         joined: What the last rows are.
         classes: Classes of the rows that the schema does not list.
+        split: The form in which the rows are split.
+        distinct_rows: Rows that differ in their features.
 
     Raises:
         Fault: The disk is full or read-only.
@@ -125,16 +145,22 @@ def write_experience(
     facts = {
         "format": FORMAT,
         "sha256": sha256,
-        "source": readable(source),
+        "source": source_of(files),
         "schema": schema_sha256,
         "rows": len(frame),
         "classes": list(classes),
     }
-    if aside or joined:
+    if split != 1:  # a file without it has form 1
+        facts["split"] = split
+    if distinct_rows is not None:
+        facts["distinct_rows"] = distinct_rows
+    if len(files) > 1:
+        facts |= _files(files, joined) | {"form": form}
+    elif files[0].content != sha256 or files[0].aside or joined:  # one file, as ever
         facts |= {
-            "offered": offered,
-            "aside": [list(one) for one in aside],
-            "joined": [[one.content, one.label, one.rows] for one in joined],
+            "offered": files[0].content,
+            "aside": [list(one) for one in files[0].aside],
+            "joined": _joined(joined),
         }
     path = ws.experiences / f"{experience_id(number, sha256)}.parquet"
     with writing(ws, path) as part:
@@ -143,18 +169,50 @@ def write_experience(
 
 
 def rewrite(
-    ws: Workspace, one: Experience, frame: pd.DataFrame, sha256: str, joined: Sequence[Joined]
+    ws: Workspace,
+    one: Experience,
+    frame: pd.DataFrame,
+    sha256: str,
+    files: Sequence[SourceFile],
+    joined: Sequence[Joined],
 ) -> Path:
-    """Write an experience beside its file with fewer rows that joined; the number stays."""
-    facts = facts_of(one.path) | {
-        "sha256": sha256,
-        "rows": len(frame),
-        "joined": [[part.content, part.label, part.rows] for part in joined],
-    }
+    """Write an experience beside its file with rows of fewer files; the number stays."""
+    facts = facts_of(one.path) | {"sha256": sha256, "rows": len(frame)}
+    facts |= {"source": source_of(files)} | _files(files, joined)
+    facts.pop("distinct_rows", None)  # of all the rows
     path = one.path.with_name(f"{experience_id(one.number, sha256)}.parquet")
     with writing(ws, path) as part_file:
         write_rows(frame, part_file, facts)
     return path
+
+
+def source_of(files: Sequence[SourceFile]) -> str:
+    """The names of files for people to read: all, or the last one and how many there are."""
+    names = [escaping.printable(one.name) for one in files]
+    return ", ".join(names) if len(names) <= NAMED else f"{names[-1]} and {len(names) - 1} earlier"
+
+
+def file_facts(one: SourceFile) -> list[Any]:
+    """What a footer says of a file."""
+    return [escaping.printable(one.name), one.content, one.rows, [list(part) for part in one.aside]]
+
+
+def file_of(facts: Sequence[Any]) -> SourceFile:
+    """What `file_facts` says."""
+    name, content, rows, aside = facts
+    return SourceFile(str(name), str(content), int(rows), _aside(aside))
+
+
+def _files(files: Sequence[SourceFile], joined: Sequence[Joined]) -> dict[str, Any]:
+    return {"files": [file_facts(one) for one in files], "joined": _joined(joined)}
+
+
+def _joined(joined: Sequence[Joined]) -> list[list[Any]]:
+    return [[one.content, one.label, one.rows] for one in joined]
+
+
+def _aside(facts: Sequence[Any]) -> tuple[tuple[Label, int], ...]:
+    return tuple((label, int(rows)) for label, rows in facts)
 
 
 def write_rows(frame: pd.DataFrame, path: Path, facts: Mapping[str, Any]) -> None:
@@ -231,7 +289,11 @@ def of_file(path: Path) -> Experience:
         facts: Mapping[str, Any] = json.loads((metadata.metadata or {})[_KEY])
         number, short = path.stem.split("-")
         sha256 = str(facts["sha256"])
-        classes = facts.get("classes")
+        classes, distinct = facts.get("classes"), facts.get("distinct_rows")
+        joined = tuple(
+            Joined(str(content), label, int(rows))
+            for content, label, rows in facts.get("joined", ())
+        )
         experience = Experience(
             path.stem,
             int(number),
@@ -239,19 +301,26 @@ def of_file(path: Path) -> Experience:
             int(facts["rows"]),
             str(facts["source"]),
             path,
-            offered=str(facts.get("offered", "")),
-            aside=tuple((label, int(rows)) for label, rows in facts.get("aside", ())),
-            joined=tuple(
-                Joined(str(content), label, int(rows))
-                for content, label, rows in facts.get("joined", ())
-            ),
+            files=_files_of(facts, joined),
+            joined=joined,
             classes=None if classes is None else tuple(classes),
+            split=int(facts.get("split", 1)),
+            distinct_rows=None if distinct is None else int(distinct),
         )
         if not sha256.startswith(short) or metadata.num_rows != experience.rows:
             raise ValueError(f"its name or its rows are not those of {sha256[:8]}")
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise _corrupt(path, str(error)) from error
     return experience
+
+
+def _files_of(facts: Mapping[str, Any], joined: Sequence[Joined]) -> tuple[SourceFile, ...]:
+    """The files of an experience; a footer that has no list of them is of one."""
+    if "files" in facts:
+        return tuple(file_of(one) for one in facts["files"])
+    content = str(facts.get("offered") or facts["sha256"])
+    rows = int(facts["rows"]) - sum(one.rows for one in joined)
+    return (SourceFile(str(facts["source"]), content, rows, _aside(facts.get("aside", ()))),)
 
 
 def _to_arrow(frame: pd.DataFrame) -> pa.Table:

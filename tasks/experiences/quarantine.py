@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perdure import atomic, escaping
 from perdure.config import Workspace
 from perdure.errors import Corrupt, Fault
 from perdure.records import Quarantined, to_json
-from perdure.tasks.experiences import keeping
-from perdure.tasks.experiences.files import readable, sync
+from perdure.tasks.experiences import archive_copy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,11 +77,11 @@ def quarantine(
             part = Path(temporary) / "part"
             part.mkdir()
             whole = bad_rows is None or files is None
-            sha256 = keeping.keep(path, part) if whole else keeping.sha256(path)
+            sha256 = archive_copy.keep(path, part) if whole else archive_copy.sha256(path)
             if bad_rows is not None:
                 _write_csv(bad_rows, part / "rows.csv", index=True)
             if files:
-                keeping.keep_files(files, part / "rows.zip")
+                archive_copy.keep_files(files, part / "rows.zip")
             _write_reasons(part / "reasons.csv", reasons if bad_rows is None else (), refused)
             if more is not None:
                 more(part)
@@ -104,7 +104,7 @@ def put_back(ws: Workspace, folder: Path) -> None:
             return
     ws.quarantine.mkdir(parents=True, exist_ok=True)
     folder.rename(_free(ws, folder.name))
-    sync(ws.quarantine)
+    atomic.sync(ws.quarantine)
 
 
 def list_quarantined(ws: Workspace) -> tuple[Quarantined, ...]:
@@ -141,7 +141,7 @@ def _settle(
     name = f"{sha256[:8]}-{safe_name(path.name)}"
     folder = _free(ws, name)
     record = Quarantined(
-        file=readable(path.name),
+        file=escaping.printable(path.name),
         reason=reasons[0] if reasons else "refused",
         rows=rows if bad_rows is None else len(bad_rows),
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -153,9 +153,9 @@ def _settle(
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     (part / RECORD).write_text(text, encoding="utf-8")
     for file in [*part.iterdir(), part]:
-        sync(file)
+        atomic.sync(file)
     part.rename(folder)
-    sync(ws.quarantine)
+    atomic.sync(ws.quarantine)
     return record
 
 

@@ -1,5 +1,6 @@
 """Git, through its command line: a repository, commits of just our own files, and its remote."""
 
+from perdure.tasks.git.abandoned import left
 from perdure.tasks.git.command import LOCK_RETRIES_S
 from perdure.tasks.git.remote import (
     Branch,
@@ -25,6 +26,7 @@ from perdure.tasks.git.repository import (
     top,
     version,
 )
+from perdure.tasks.git.trees import export
 from perdure.tasks.git.trial import remote_of, try_fetch, try_push
 
 __all__ = [
@@ -35,12 +37,14 @@ __all__ = [
     "commit",
     "diff",
     "ensure_repository",
+    "export",
     "fast_forward",
     "fetch",
     "first_version",
     "has",
     "head",
     "last_commit_of",
+    "left",
     "proposed",
     "published",
     "push",

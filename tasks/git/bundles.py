@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from perdure.addresses import without_secrets
 from perdure.errors import Fault
+from perdure.secrets import without_secrets
 from perdure.tasks.git.command import fault, git, run
 
 _CLOSED = re.compile(r"^warning: could not open directory '(.*)': Permission denied$", re.M)
@@ -17,15 +15,11 @@ _CLOSED = re.compile(r"^warning: could not open directory '(.*)': Permission den
 HEADS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
-def refs(root: Path) -> str:
-    """What the branches, the tags and HEAD are at; the same text, the same bundle."""
-    said = git(root, "for-each-ref", "refs/heads", "refs/tags").stdout
-    head = run(root, "symbolic-ref", "--quiet", "HEAD").stdout
-    return said + head + git(root, "rev-parse", "HEAD").stdout
-
-
-def bundle(root: Path, file: Path) -> None:
+def bundle(root: Path, file: Path) -> str:
     """Write all branches and tags, and HEAD, with their history.
+
+    Returns:
+        The commit that is checked out.
 
     Raises:
         Fault: git refuses, or this clone has not got the whole history.
@@ -35,11 +29,13 @@ def bundle(root: Path, file: Path) -> None:
             f"{root} is a shallow clone: a backup would be without its history",
             hint="git fetch --unshallow",
         )
+    head = git(root, "rev-parse", "HEAD").stdout.strip()
     git(root, "bundle", "create", "--quiet", str(file), "--branches", "--tags", "HEAD")
+    return head
 
 
 def unbundle(file: Path, root: Path, branch: str | None, head: str) -> None:
-    """Make a repository of a bundle, with its files checked out.
+    """Make a repository of a bundle; no file is checked out.
 
     Args:
         file: The bundle.
@@ -54,10 +50,15 @@ def unbundle(file: Path, root: Path, branch: str | None, head: str) -> None:
     git(root, "fetch", "--quiet", "--update-head-ok", str(file), *HEADS)
     git(root, "fetch", "--quiet", str(file), "HEAD")
     if branch is None:
-        git(root, "checkout", "--quiet", "--detach", head)
+        git(root, "update-ref", "--no-deref", "HEAD", head)
     else:
         git(root, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
-        git(root, "reset", "--quiet", "--hard", head)
+    git(root, "reset", "--quiet", head)
+
+
+def check_out(root: Path) -> None:
+    """Write all files of the commit into a folder that has none."""
+    git(root, "checkout-index", "--all", "--quiet")
 
 
 def on_branch(root: Path) -> str | None:
@@ -88,33 +89,14 @@ def add_remotes(root: Path, addresses: Mapping[str, str]) -> None:
         git(root, "remote", "add", "--", name, address)
 
 
-@dataclass(frozen=True)
-class Changed:
-    """What differs from the commit in a folder, relative to it."""
+def listed(root: Path) -> tuple[list[str], list[str]]:
+    """List what lies in a folder and is not ignored, whether it is committed or not.
 
-    files: tuple[str, ...]
-    """Untracked ones too."""
-    gone: tuple[str, ...]
-    others: tuple[str, ...]
-    """Neither: links, repositories within this one, and folders that may not be read."""
-
-
-def changed(root: Path) -> Changed:
-    """What differs from the commit in a folder, and is not ignored."""
-    there = git(
-        root, "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--deduplicate"
+    Returns:
+        The names of files, links and repositories within this one, and of files that were
+        deleted and not committed; and those of folders that may not be read.
+    """
+    done = git(
+        root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"
     )
-    staged = git(root, "diff", "-z", "--name-only", "--relative", "--no-renames", "HEAD").stdout
-    names = sorted({name for name in (there.stdout + staged).split("\0") if name})
-    files = tuple(name for name in names if not _is_link(root, name) and (root / name).is_file())
-    gone = tuple(name for name in names if not os.path.lexists(root / name))
-    known = {*files, *gone}
-    others = (name for name in names if name not in known)
-    return Changed(files, gone, (*others, *_CLOSED.findall(there.stderr)))
-
-
-def _is_link(root: Path, name: str) -> bool:
-    """Whether a path is a link, or lies behind one."""
-    return any(
-        (root / part).is_symlink() for part in (Path(name), *Path(name).parents) if part != Path()
-    )
+    return sorted(name for name in done.stdout.split("\0") if name), _CLOSED.findall(done.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import time
@@ -10,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from perdure.addresses import in_text
 from perdure.errors import Fault
+from perdure.secrets import in_text
+from perdure.tasks.git import abandoned
 
 LOCK_RETRIES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses between tries while another git holds `index.lock`; about 3 s together."""
@@ -30,7 +33,12 @@ _MISLEADING = (
 )  # fmt: skip
 
 
+_LOCK = re.compile(r"Unable to create '(.+\.lock)': File exists")
+"""How git names the lock file that it met; it has no exit code of its own for it."""
+
 Done = subprocess.CompletedProcess[str]
+
+logger = logging.getLogger("perdure")
 
 
 def git(
@@ -39,7 +47,7 @@ def git(
     settings: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Done:
-    """Run git in a folder; again where another git holds a lock file.
+    """Run git in a folder; again where another git holds a lock file, or a dead one has left it.
 
     Args:
         root: The folder.
@@ -54,23 +62,29 @@ def git(
         done = run(root, *arguments, settings=settings, environment=environment)
         if done.returncode == 0:
             return done
-        if pause is None or ".lock': File exists" not in done.stderr:
+        found = _LOCK.search(done.stderr)
+        if found is None:
             break
-        time.sleep(pause)
+        if pause is not None:
+            time.sleep(pause)
+        elif abandoned.remove(root / found[1]):
+            logger.warning("%s was left by a git that was killed; removed.", found[1])
+            done = run(root, *arguments, settings=settings, environment=environment)
+            if done.returncode == 0:
+                return done
     raise fault(arguments, done)
 
 
 def fault(arguments: Sequence[str], done: Done) -> Fault:
-    """What git said, as our error."""
+    """Return what git reported as our error."""
     hint = None
-    if ".lock': File exists" in done.stderr:
-        # Never removed by us: only the user can know that no git process is at work.
+    if _LOCK.search(done.stderr):
         hint = "wait for the other git process; if there is none, remove the lock file it names"
-    return Fault(f"git {arguments[0]} failed ({done.returncode}): {said(done)}", hint=hint)
+    return Fault(f"git {arguments[0]} failed ({done.returncode}): {error_line(done)}", hint=hint)
 
 
-def said(done: Done) -> str:
-    """The beginning of what git said, as one line; of addresses what may be shown."""
+def error_line(done: Done) -> str:
+    """Return the beginning of what git reported, as one line, without secrets of addresses."""
     return in_text(" ".join(line.strip() for line in done.stderr.strip().splitlines()[:3]))
 
 
@@ -105,7 +119,7 @@ def run(
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="surrogateescape",
-            # Whoever ends us, and all that we have started, must not end git halfway: its lock
+            # A signal for us and all our processes must not end git halfway: its lock
             # files would stay. And git's own children, as ssh is one, can be ended with it.
             start_new_session=True,
         )

@@ -1,7 +1,7 @@
 """The remote of a workspace's repository: what others have published there, and publishing.
 
 A commit of ours is made on top of what the remote has, beside the user's branch and index, and
-pushed at once: the push is a compare-and-swap, which git refuses where somebody was faster. So
+pushed at once: the push is a compare-and-swap, which git refuses where another clone was faster. So
 the commits that a branch has before its remote are the user's, always, and are never published.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.errors import Fault, Unreachable, UsageError
-from perdure.tasks.git.command import NO_REPOSITORY, Done, fault, git, run, said
+from perdure.tasks.git.command import NO_REPOSITORY, Done, error_line, fault, git, run
 from perdure.tasks.git.repository import identity
 
 REMOTE_SECONDS = 120.0
@@ -184,7 +184,7 @@ def push(root: Path, branch: Branch, commit: str, paths: Sequence[Path]) -> bool
         paths: The files that it is of.
 
     Returns:
-        Whether it was published; False: somebody else was faster.
+        Whether it was published; False: another clone was faster.
 
     Raises:
         Unreachable: The remote does not answer. It may have taken the commit.
@@ -202,7 +202,7 @@ def push(root: Path, branch: Branch, commit: str, paths: Sequence[Path]) -> bool
             return False
         raise Fault(
             f"the git remote {branch.remote} refuses a commit of data: "
-            f"{refused.split(chr(9))[-1]}; {said(done)}",
+            f"{refused.split(chr(9))[-1]}; {error_line(done)}",
             hint=f"may this machine push to {branch.ref.removeprefix('refs/heads/')}?",
         )
     # With these in the index as they are in the commit, git sees nothing in the way.
@@ -232,6 +232,6 @@ def ask(root: Path, *arguments: str, seconds: float | None = None) -> Done:
 
 def _unreachable(branch: Branch, verb: str, done: Done) -> Unreachable:
     return Unreachable(
-        f"the git remote {branch.remote} does not answer: {said(done)}",
+        f"the git remote {branch.remote} does not answer: {error_line(done)}",
         hint=f"git {verb} {branch.remote}",
     )

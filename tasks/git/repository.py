@@ -1,7 +1,7 @@
 """Git, through its command line: a repository, and commits of just our own files.
 
 Commits are made with `--no-verify`, without hooks and unsigned: they record data that has
-been accepted already, often with nobody at the keyboard. A formatter's hook, or one that asks
+been accepted already, often unattended. A formatter's hook, or one that asks
 for a passphrase, must not stop them halfway or change what they record.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perdure.tasks.git.command import run, said
+from perdure.tasks.git.command import error_line, run
 from perdure.tasks.git.remote import RACE, Branch, ask
 
 TRIAL_SECONDS = 20.0
@@ -14,7 +14,7 @@ TRIAL_SECONDS = 20.0
 def try_push(root: Path, branch: Branch) -> str | None:
     """Ask the remote for a push, and do not push.
 
-    Rules that it has for single branches it tells only of a real push.
+    Its rules for single branches are checked only by a real push.
 
     Returns:
         Why it would not be possible, as git says it; None: nothing is known to be in the way.
@@ -24,10 +24,10 @@ def try_push(root: Path, branch: Branch) -> str | None:
         "--recurse-submodules=no", branch.remote, f"HEAD:{branch.ref}", seconds=TRIAL_SECONDS,
     )  # fmt: skip
     refused = next((li for li in done.stdout.splitlines() if li.startswith("!")), None)
-    # It has others' commits: whoever publishes takes them over first.
+    # It has others' commits: publishing takes them over first.
     if done.returncode == 0 or (refused is not None and RACE.search(refused)):
         return None
-    return said(done) or f"git push ended with {done.returncode}"
+    return error_line(done) or f"git push ended with {done.returncode}"
 
 
 def try_fetch(root: Path, remote: str) -> str | None:
@@ -37,7 +37,7 @@ def try_fetch(root: Path, remote: str) -> str | None:
         Why it does not answer, as git says it; None: it does.
     """
     done = ask(root, "ls-remote", "--heads", "--quiet", "--", remote, seconds=TRIAL_SECONDS)
-    return None if done.returncode == 0 else said(done) or f"git ended with {done.returncode}"
+    return None if done.returncode == 0 else error_line(done) or f"git ended with {done.returncode}"
 
 
 def remote_of(root: Path) -> str | None:

@@ -8,15 +8,15 @@ registered model   its name is `model.name`
                    champion and challenger), tournament (entrants and their evidence)
   versions         one learner each; tags perdure.…: learning_key, parent, experience, verdict,
                    reasons, weights_sha256, state_sha256, cursor, data_git, data_dvc, code,
-                   strategy, replaced
-experiment <model>          one run per learning step
+                   strategy, score, replaced; removed, while it is being removed
+experiment <model>          one run per learning step; of a removed version with removed, version
 experiment <model>/history  one run per event
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,20 +25,23 @@ from perdure.config import Workspace
 from perdure.errors import Corrupt
 from perdure.records import (
     Change,
-    DataRevision,
     Evaluation,
     Event,
+    LearningRun,
+    Lineage,
     Registered,
     Trained,
     Verdict,
     Version,
 )
+from perdure.records.removal import Removal
 from perdure.tasks.registry import codec, quick
 from perdure.tasks.registry.client import Client, Missing, sqlite_path, tracking_uri
 
 if TYPE_CHECKING:
     from perdure.tasks.registry.changes import Changes
     from perdure.tasks.registry.history import History
+    from perdure.tasks.registry.removal import Remover
     from perdure.tasks.registry.versions import Versions
 
 __all__ = ["Registry"]
@@ -103,16 +106,7 @@ class Registry:
     def register(
         self,
         folder: Path,
-        *,
-        learning_key: str,
-        parent: int | None,
-        experience: str,
-        weights_sha256: str,
-        state_sha256: str,
-        cursor: tuple[str, ...],
-        data: DataRevision,
-        code: str | None,
-        strategy: tuple[str, ...],
+        lineage: Lineage,
         evaluation: Evaluation,
         trained: Trained,
         verdict: Verdict | None = None,
@@ -127,18 +121,10 @@ class Registry:
 
         Args:
             folder: A version folder, complete with its manifest.
-            learning_key: The identity of the learning step.
-            parent: The version that it went on from.
-            experience: The experience learned.
-            weights_sha256: Digest of the weights.
-            state_sha256: Digest of the rest of the learner.
-            cursor: The experiences learned, in order.
-            data: The state of the data.
-            code: The workspace's git revision.
-            strategy: Names of the strategies.
+            lineage: What it was learned from; its learning key is the version's identity.
             evaluation: The numbers that the gates saw.
             trained: What the training did.
-            verdict: What the gates said; None: not judged yet (`judge`, or a `Change`).
+            verdict: What the gates decided; None: not judged yet (`judge`, or a `Change`).
             figures: PNG files by what they show; logged under their file names, in `figures`.
             profile: A folder with a profile of the training; its files are logged in `profile`.
 
@@ -146,32 +132,74 @@ class Registry:
             Corrupt: The folder is not what its manifest says.
         """
         return self._versions.register(
-            folder,
-            learning_key=learning_key,
-            parent=parent,
-            experience=experience,
-            weights_sha256=weights_sha256,
-            state_sha256=state_sha256,
-            cursor=cursor,
-            data=data,
-            code=code,
-            strategy=strategy,
-            verdict=verdict,
-            evaluation=evaluation,
-            trained=trained,
-            figures=figures or {},
-            profile=profile,
+            folder, lineage, evaluation, trained, verdict, figures or {}, profile
         )
 
     def download(self, version: Version) -> Path:
         """The version folder on this machine, checked; where it lies here already, no copy.
 
-        Nobody may change it.
+        It must not be changed.
 
         Raises:
             Corrupt: A file is missing or changed.
         """
         return self._versions.folder(version)
+
+    def check(self, version: Version) -> None:
+        """Compare what MLflow keeps around a version folder, `MLmodel` among it, with the registry.
+
+        `download` does so where the artifacts lie on this machine, and when it fetches them.
+
+        Raises:
+            Corrupt: It is not what was registered: MLflow could run other code than Perdure's.
+        """
+        self._versions.check(version)
+
+    def run(self, version: Version) -> LearningRun:
+        """On what, and with which settings, a version was learned; empty where its run is gone."""
+        return self._versions.run(version)
+
+    def as_now(self, version: Version, place: Path) -> Path:
+        """The version folder as MLflow has it now, unchecked; never one that was kept.
+
+        Args:
+            version: Which.
+            place: An empty folder to fetch it into, unless it lies on this machine.
+
+        Raises:
+            Corrupt: There is none, or more than one.
+        """
+        return self._versions.as_now(version, place)
+
+    def check_files(self, folder: Path, version: Version) -> None:
+        """Compare every file of a version folder with its manifest, and that with the registry.
+
+        Raises:
+            Corrupt: It is not what was registered.
+        """
+        from perdure.tasks.registry import whole
+
+        whole.check(folder, version)
+
+    def check_learner(self, folder: Path, version: Version) -> None:
+        """Compare the weights, the rest and the cursor of a version folder's learner with the tags.
+
+        Raises:
+            Corrupt: They are others than were registered, or cannot be read.
+        """
+        from perdure.tasks.registry import whole
+
+        whole.check_learner(folder / "learner", version)
+
+    def keep(self, folder: Path, version: Version) -> None:
+        """Keep the folder of a version on this machine, as if it had been downloaded.
+
+        Args:
+            folder: The version folder, in `.perdure/`; moved, unless MLflow's artifacts lie on
+                this machine.
+            version: What it was registered as.
+        """
+        self._versions.keep(folder, version)
 
     def evaluation(self, version: Version) -> dict[str, Any]:
         """The numbers that the gates saw: `records.Evaluation` as JSON.
@@ -224,13 +252,64 @@ class Registry:
         """All events, oldest first."""
         return self._history.events()
 
+    def since(self, at: str) -> tuple[Event, ...]:
+        """The events from a time on (UTC, ISO 8601), in no order; what was before is not read."""
+        return tuple(self._history.since(at))
+
+    def parents(self) -> dict[int, int | None]:
+        """The parent of each version, of those that were removed, too."""
+        return self._versions.parents()
+
+    def aliases(self) -> dict[str, int]:
+        """All aliases as MLflow has them now, those of others, too."""
+        return self._changes.model()[1]
+
+    def size(self, number: int) -> int:
+        """How many bytes MLflow keeps of a version, with the files of its run.
+
+        Raises:
+            Fault: The store of the artifacts refuses to say.
+        """
+        return self._remover.size(number)
+
+    def elsewhere(self, version: Version) -> str | None:
+        """Which other registered model has a version with the same files; None: none has."""
+        return self._remover.elsewhere(version.run_id)
+
+    def removing(self) -> tuple[Version, ...]:
+        """The versions whose removal was cut short: `remove` finishes it."""
+        return self._remover.marked()
+
+    def remove(self, reasons: Mapping[int, str], command: str, by: str) -> Removal:
+        """Remove versions with all their files; what they were stays in the history.
+
+        Killed at any moment and called again, it goes on from there. A version that has an alias
+        stays, also one that gets it while this runs. The caller holds the model's lock.
+
+        Args:
+            reasons: Why each version is removed, by its number.
+            command: Which command removes them, for the history and for later messages.
+            by: Who acts.
+        """
+        return self._remover.remove(reasons, command, by)
+
+    def remove_leftovers(self, learned: Set[str]) -> None:
+        """Remove the files of learning steps that were killed before there was a version.
+
+        The caller holds the model's lock.
+
+        Args:
+            learned: Only of steps that learned from one of these experiences.
+        """
+        self._remover.remove_leftovers(learned)
+
     def _snapshot(self) -> quick.Snapshot:
         path = sqlite_path(self.client.uri)
         snapshot = quick.snapshot(path, self.name) if path is not None else None
         return snapshot if snapshot is not None else self._asked()
 
     def _asked(self) -> quick.Snapshot:
-        """The same from MLflow's client."""
+        """Read the snapshot with MLflow's client."""
         try:
             model = self.client.call("get_registered_model", self.name)
         except Missing:
@@ -270,3 +349,9 @@ class Registry:
         from perdure.tasks.registry.changes import Changes
 
         return Changes(self.client, self._versions, self._history)
+
+    @cached_property
+    def _remover(self) -> Remover:
+        from perdure.tasks.registry.removal import Remover
+
+        return Remover(self._versions, self._changes)

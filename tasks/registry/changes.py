@@ -1,6 +1,6 @@
 """A change of several writes: written down first, then carried out, then checked.
 
-The intent holds everything that the change will write, times included. So whoever finishes
+The intent holds everything that the change will write, times included. So a process that finishes
 an intent that was cut short writes what the first one would have written, and what is
 written already stays as it is.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 from perdure.errors import Corrupt, Fault, LockHeld
 from perdure.records import Change, Held, Verdict, Version
-from perdure.tasks.registry import codec, pages
-from perdure.tasks.registry.client import Client, Missing
+from perdure.tasks.registry import codec, pages, quick
+from perdure.tasks.registry.client import Client, Missing, sqlite_path
 from perdure.tasks.registry.history import History
 from perdure.tasks.registry.versions import Versions, as_version
 
@@ -45,9 +45,13 @@ class Changes:
 
     def apply(self, change: Change) -> None:
         """See `Registry.apply`."""
-        self.recover()
-        self.versions.ensure_model()
         tags, aliases = self.model()
+        if codec.INTENT in tags:
+            self._recover(tags, aliases)
+            tags, aliases = self.model()
+        if not tags:
+            self.versions.ensure_model()
+            tags, aliases = self.model()
         if tags.get(codec.LAST_CHANGE) == change.key or (
             change.events and self.history.known(change.key)
         ):
@@ -75,22 +79,22 @@ class Changes:
         text = codec.dumps(intent)
         for tag, value in codec.split(codec.INTENT, text).items():
             self.client.call("set_registered_model_tag", self.name, tag, value)
-        # MLflow has no compare-and-swap. Two machines that begin in the same instant are told
-        # apart here: the later writer's intent stands, and the other one gives way.
+        # MLflow has no compare-and-swap. Two machines that begin in the same instant are
+        # separated here: the later writer's intent stands, and the other one gives way.
         tags, aliases = self.model()
         if codec.join(codec.INTENT, tags) != text:
             raise LockHeld(
                 f"another process began to change the model {self.name} at the same time",
                 hint="perdure status, then try again",
             )
-        self._carry_out(intent)
+        self._carry_out(intent, tags, fresh=True)
 
     def recover(self) -> Change | None:
         """See `Registry.recover`."""
-        try:
-            tags, aliases = self.model()
-        except Missing:
-            return None
+        return self._recover(*self.model())
+
+    def _recover(self, tags: Mapping[str, str], aliases: Mapping[str, int]) -> Change | None:
+        """Finish the intent that stands in the tags of the model, if there is one."""
         text = codec.join(codec.INTENT, tags)
         if text is None:
             return None
@@ -111,7 +115,7 @@ class Changes:
         ends = {a: {target, intent.before.get(a)} for a, target in intent.change.aliases.items()}
         kept = {a: t for a, t in intent.change.aliases.items() if aliases.get(a) in ends[a]}
         intent = replace(intent, change=replace(intent.change, aliases=kept))
-        self._carry_out(intent)
+        self._carry_out(intent, tags, fresh=False)
         return intent.change
 
     def judge(self, number: int, verdict: Verdict) -> Version:
@@ -127,23 +131,41 @@ class Changes:
             verdict,
             pages.part_before(raw.description),
         )
-        for tag, value in tags.items():
-            self.client.call("set_model_version_tag", self.name, str(number), tag, value)
+        missing = {tag: value for tag, value in tags.items() if raw.tags.get(tag) != value}
+        for tag, value in missing.items():
+            # The run first: what the version has, its run has, even if this is killed in between.
             if version.run_id:
                 self.client.call("set_tag", version.run_id, tag, value)
-        self.client.call("update_model_version", self.name, str(number), description)
+            self.client.call("set_model_version_tag", self.name, str(number), tag, value)
+        if raw.description != description:
+            self.client.call("update_model_version", self.name, str(number), description)
+        elif not missing:  # it was registered with this verdict
+            return version
         return self.versions.get(number)
 
     def model(self) -> tuple[dict[str, str], dict[str, int]]:
-        """Tags and aliases of the registered model.
+        """Tags and aliases of the registered model; both empty where there is none yet.
 
-        Raises:
-            Missing: There is no such model yet.
+        From the SQLite file where that is known: MLflow's client reads all versions, too.
         """
-        model: Any = self.client.call("get_registered_model", self.name)
+        path = sqlite_path(self.client.uri)
+        found = quick.model(path, self.name) if path is not None else None
+        if found is not None:
+            return found
+        try:
+            model: Any = self.client.call("get_registered_model", self.name)
+        except Missing:
+            return {}, {}
         return dict(model.tags), {alias: int(n) for alias, n in model.aliases.items()}
 
-    def _carry_out(self, intent: Intent) -> None:
+    def _carry_out(self, intent: Intent, found: Mapping[str, str], *, fresh: bool) -> None:
+        """Write everything that an intent says.
+
+        Args:
+            intent: As it stands in the registry.
+            found: The model's tags, with the intent.
+            fresh: It was written just now, so none of its events can be there.
+        """
         change = intent.change
         for number, before in change.replaced.items():
             value = codec.NONE if before is None else str(before)
@@ -155,25 +177,25 @@ class Changes:
             for tag, value in codec.split(codec.HELD + held.id, codec.dumps(held)).items():
                 self.client.call("set_registered_model_tag", self.name, tag, value)
         for experience in change.release:
-            self._forget(codec.HELD + experience)
+            self._forget(codec.HELD + experience, found)
         if change.tournament is not None:
             text = codec.dumps(change.tournament)
             for tag, value in codec.split(codec.TOURNAMENT, text).items():
                 self.client.call("set_registered_model_tag", self.name, tag, value)
         for alias, target in change.aliases.items():
             self._move(alias, target, intent)
-        self._check(change)
-        self._record(change)
+        tags, aliases = self._check(change)
+        self._record(change, tags, aliases)
         for index, event in enumerate(change.events):
-            self.history.append(change.key, index, intent.first + index, event)
-        count = str(intent.first + len(change.events))
-        self.client.call("set_registered_model_tag", self.name, codec.EVENTS, count)
+            self.history.append(change.key, index, intent.first + index, event, fresh=fresh)
+        if change.events:
+            count = str(intent.first + len(change.events))
+            self.client.call("set_registered_model_tag", self.name, codec.EVENTS, count)
         self.client.call("set_registered_model_tag", self.name, codec.LAST_CHANGE, change.key)
-        self._forget(codec.INTENT)
+        self._forget(codec.INTENT, found)
 
-    def _record(self, change: Change) -> None:
-        """Note where champion and challenger stand, to tell a move in MLflow from a change."""
-        tags, aliases = self.model()
+    def _record(self, change: Change, tags: Mapping[str, str], aliases: Mapping[str, int]) -> None:
+        """Note where champion and challenger stand, to recognise a later move in MLflow."""
         now = {alias: aliases.get(alias) for alias in codec.LINE}
         known = {**now, **(codec.recorded(tags) or {}), **change.recorded}
         known |= {alias: to for alias, to in change.aliases.items() if alias in codec.LINE}
@@ -191,14 +213,13 @@ class Changes:
             tag = codec.since(alias)
             self.client.call("set_registered_model_tag", self.name, tag, intent.at)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, tags: Mapping[str, str]) -> None:
         """Delete a tag with all its parts, the head first: without it the rest means nothing."""
-        tags, _ = self.model()
         for tag in list(codec.names(name, tags)):
             self.client.call("delete_registered_model_tag", self.name, tag)
 
-    def _check(self, change: Change) -> None:
-        """Read back what was written."""
+    def _check(self, change: Change) -> tuple[dict[str, str], dict[str, int]]:
+        """Read back what was written; returns the tags and aliases that were found."""
         tags, aliases = self.model()
         faults = [
             f"alias {alias} is on {_v(aliases.get(alias))}, not {_v(target)}"
@@ -225,6 +246,7 @@ class Changes:
                 f"{'; '.join(faults)}",
                 hint="another program may write to it; perdure status finishes the change",
             )
+        return tags, aliases
 
 
 def check_expected(change: Change, aliases: Mapping[str, int]) -> None:
@@ -240,7 +262,7 @@ def check_expected(change: Change, aliases: Mapping[str, int]) -> None:
     ]
     if moved:
         raise LockHeld(
-            f"somebody else changed the model meanwhile: {'; '.join(moved)}; nothing was changed",
+            f"another process changed the model meanwhile: {'; '.join(moved)}; nothing was changed",
             hint="perdure status, then try again",
         )
 

@@ -1,4 +1,4 @@
-"""The connection to MLflow: made on first use, quiet, and quick to say that nobody is there."""
+"""The connection to MLflow: made on first use, quiet, and quick to report that MLflow is down."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from perdure import disk
-from perdure.addresses import without_secrets
+from perdure import exhausted
 from perdure.config import Workspace
 from perdure.errors import Fault, PerdureError, Unreachable, chain
+from perdure.secrets import without_secrets
 
 PROBE_SECONDS = 5.0
 LONGEST_MIGRATION_S = 300.0
-"""Whoever connects meanwhile waits for it."""
+"""Longest wait for another process that migrates the database."""
 
 ENVIRONMENT = {
     # MLflow's own defaults wait for minutes on a server that is down.
@@ -64,6 +64,7 @@ class Client:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._client: Any = None
+        self._writer: Any = None
         self._lock = threading.Lock()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +76,10 @@ class Client:
             Fault: MLflow refuses.
         """
         with translated(self.uri):
-            return getattr(self._connected(), name)(*args, **kwargs)
+            client = self._connected()
+            from perdure.tasks.registry.writing import WRITES
+
+            return getattr(self._writer if name in WRITES else client, name)(*args, **kwargs)
 
     def fluent(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """`call`, for methods that look at the process's tracking URI underneath."""
@@ -94,7 +98,7 @@ class Client:
             self._connected()
             import mlflow
 
-            # MLflow keeps what it was told in the environment, too.
+            # MLflow keeps the address in the environment, too.
             before = {name: os.environ.get(name) for name in names}
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
@@ -102,8 +106,8 @@ class Client:
                 yield
             finally:
                 # None forgets the address; MLflow's own types leave it out.
-                mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as said above
-                mlflow.set_registry_uri(None)  # type: ignore[arg-type]  # as said above
+                mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # None resets it
+                mlflow.set_registry_uri(None)  # type: ignore[arg-type]  # None resets it
                 for name, value in before.items():
                     if value is None:
                         os.environ.pop(name, None)
@@ -118,8 +122,11 @@ class Client:
                     os.environ.setdefault(name, value)
                 from mlflow.tracking.client import MlflowClient
 
+                from perdure.tasks.registry.writing import Writer
+
                 quieten()
                 with alone(sqlite_path(self.uri)):
+                    self._writer = Writer(self.uri)
                     self._client = MlflowClient(self.uri, self.uri)
             return self._client
 
@@ -170,12 +177,12 @@ def quieten() -> None:
 
 
 def probe(uri: str) -> None:
-    """Find out, in seconds, whether anybody is there.
+    """Find out, in seconds, whether MLflow answers.
 
     MLflow tries an unreachable database ten times, waiting twice as long each time.
 
     Raises:
-        Unreachable: Nobody is.
+        Unreachable: It does not.
     """
     path, parts = sqlite_path(uri), urlsplit(uri)
     try:
@@ -198,15 +205,14 @@ def probe(uri: str) -> None:
 
 def unreachable(uri: str, error: BaseException) -> Unreachable:
     """The error that says that MLflow does not answer."""
-    if disk.is_full(error):
+    if lacks := exhausted.named(error):
         return Unreachable(
-            f"MLflow at {without_secrets(uri)} cannot write: the disk is full",
-            hint="free some space; what was interrupted goes on from there",
+            f"MLflow at {without_secrets(uri)} cannot work: {lacks.what}", hint=lacks.hint
         )
-    # What the system said, without the layers of libraries around it.
+    # What the system reported, without the layers of libraries around it.
     system = [one.strerror for one in chain(error) if isinstance(one, OSError) and one.strerror]
-    said = system[-1] if system else str(error).strip() or type(error).__name__
-    why = said.splitlines()[0]
+    reason = system[-1] if system else str(error).strip() or type(error).__name__
+    why = reason.splitlines()[0]
     return Unreachable(
         f"MLflow at {without_secrets(uri)} does not answer: {why[:300]}",
         hint="start the MLflow server, or mend tracking.uri in perdure.toml; then: perdure doctor",
@@ -224,14 +230,14 @@ def translated(uri: str) -> Iterator[None]:
         code = getattr(error, "error_code", None)
         if code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
             raise Missing(str(error)) from error
-        if code == "TEMPORARILY_UNAVAILABLE" or any(map(_says_nobody, chain(error))):
+        if code == "TEMPORARILY_UNAVAILABLE" or any(map(_is_unreachable, chain(error))):
             raise unreachable(uri, error) from error
         if code is None and not isinstance(error, OSError):
             raise
         raise Fault(f"MLflow at {without_secrets(uri)}: {str(error)[:1000]}") from error
 
 
-def _says_nobody(error: BaseException) -> bool:
+def _is_unreachable(error: BaseException) -> bool:
     family = {cls.__module__.partition(".")[0] + "." + cls.__name__ for cls in type(error).__mro__}
     named = {"sqlalchemy.OperationalError", "requests.ConnectionError", "requests.Timeout"}
     if family & named or isinstance(error, (ConnectionError, TimeoutError)):

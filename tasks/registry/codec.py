@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -20,10 +21,13 @@ from perdure.records import (
     Change,
     DataRevision,
     Entrant,
+    Evaluation,
     Event,
     Evidence,
     Held,
+    Lineage,
     Reason,
+    Score,
     Standing,
     Tournament,
     Verdict,
@@ -32,11 +36,23 @@ from perdure.records import (
 )
 
 PREFIX = "perdure."
+KEY = PREFIX + "learning_key"
+"""The tag of each version that Perdure wrote."""
 CHUNK = 4000
 HELD = PREFIX + "held."
 INTENT = PREFIX + "intent"
 EVENTS = PREFIX + "events"
 FINDINGS = PREFIX + "findings"
+SCORE = PREFIX + "score"
+"""A version's metric on its test rows, as JSON."""
+PACKAGE = PREFIX + "package_sha256"
+"""Digest of what MLflow wrote around a version folder, `MLmodel` among it."""
+REMOVED = PREFIX + "removed"
+"""A version that is being removed, and its run for good: when, by which command, who, and why."""
+NUMBER = PREFIX + "version"
+"""Of the run of a removed version: its number."""
+MANIFEST = PREFIX + "manifest_sha256"
+"""Digest of a version folder's manifest, and so of every file in it."""
 LAST_CHANGE = PREFIX + "last_change"
 RECORDED = PREFIX + "aliases"
 """Champion and challenger as the last change left them, as JSON."""
@@ -45,6 +61,7 @@ LINE = ("champion", "challenger")
 """The aliases that decide what serves and what is trained on."""
 ALIASES = (*LINE, "contender", "contender-2", "anchor")
 NONE = "none"
+_REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{32}(\.dir)?")
 
 
 def dumps(value: Any) -> str:
@@ -105,7 +122,7 @@ def milliseconds(at: str) -> int:
 
 
 def verdict_tags(verdict: Verdict | None) -> dict[str, str]:
-    """The tags that say what the gates said; none for a version not yet judged."""
+    """Return the tags of a verdict; none for a version not yet judged."""
     if verdict is None:
         return {}
     reasons = split(PREFIX + "reasons", dumps(list(verdict.refusals)))
@@ -119,32 +136,22 @@ def whole_verdict(tags: Mapping[str, str]) -> Verdict | None:
     return None if text is None else _verdict(json.loads(text))
 
 
-def version_tags(
-    *,
-    learning_key: str,
-    parent: int | None,
-    experience: str,
-    weights_sha256: str,
-    state_sha256: str,
-    cursor: tuple[str, ...],
-    data: DataRevision,
-    code: str | None,
-    strategy: tuple[str, ...],
-) -> dict[str, str]:
+def version_tags(lineage: Lineage, score: Score) -> dict[str, str]:
     """The tags that a version is created with; it never exists without them."""
     plain = {
-        "learning_key": learning_key,
-        "parent": NONE if parent is None else str(parent),
-        "experience": experience,
-        "weights_sha256": weights_sha256,
-        "state_sha256": state_sha256,
-        "data_git": data.git or NONE,
-        "data_dvc": data.dvc or NONE,
-        "code": code or NONE,
-        "strategy": dumps(list(strategy)),
+        "learning_key": lineage.learning_key,
+        "parent": NONE if lineage.parent is None else str(lineage.parent),
+        "experience": lineage.experience,
+        "weights_sha256": lineage.weights_sha256,
+        "state_sha256": lineage.state_sha256,
+        "data_git": lineage.data.git or NONE,
+        "data_dvc": lineage.data.dvc or NONE,
+        "code": lineage.code or NONE,
+        "strategy": dumps(list(lineage.strategy)),
+        SCORE.removeprefix(PREFIX): dumps(score),
     }
     tags = {PREFIX + name: value for name, value in plain.items()}
-    return tags | split(PREFIX + "cursor", dumps(list(cursor)))
+    return tags | split(PREFIX + "cursor", dumps(list(lineage.cursor)))
 
 
 def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> Version:
@@ -157,20 +164,26 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
         verdict = tags.get(PREFIX + "verdict")
         return Version(
             version=number,
-            learning_key=tags[PREFIX + "learning_key"],
-            parent=_number(tags[PREFIX + "parent"]),
+            learning_key=tags[KEY],
+            parent=parent(tags),
             experience=tags[PREFIX + "experience"],
             weights_sha256=tags[PREFIX + "weights_sha256"],
             state_sha256=tags[PREFIX + "state_sha256"],
             cursor=tuple(json.loads(join(PREFIX + "cursor", tags) or "")),
-            data=DataRevision(_text(tags[PREFIX + "data_git"]), _text(tags[PREFIX + "data_dvc"])),
-            code=_text(tags[PREFIX + "code"]),
+            data=DataRevision(
+                _revision(tags[PREFIX + "data_git"]), _revision(tags[PREFIX + "data_dvc"])
+            ),
+            code=_revision(tags[PREFIX + "code"]),
             strategy=tuple(json.loads(tags[PREFIX + "strategy"])),
             verdict=cast(Any, verdict),
             reasons=tuple(json.loads(join(PREFIX + "reasons", tags) or "[]")),
             replaced=_number(tags.get(PREFIX + "replaced", NONE)),
             run_id=run_id,
             created_at=stamp(created),
+            score=_score(tags.get(SCORE)),
+            package_sha256=tags.get(PACKAGE),
+            manifest_sha256=tags.get(MANIFEST),
+            promoted=PREFIX + "replaced" in tags,
         )
     except (KeyError, ValueError) as error:
         raise Corrupt(
@@ -178,6 +191,26 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
             f"was it registered by something else?",
             hint="perdure rollback --to VERSION chooses another",
         ) from error
+
+
+def parent(tags: Mapping[str, str]) -> int | None:
+    """The version that a version goes on from, by the tags of it or of its run."""
+    return _number(tags[PREFIX + "parent"])
+
+
+def score(evaluation: Evaluation) -> Score:
+    """What stands of an evaluation in the tags of its version."""
+    metric = evaluation.metric
+    value, baseline = evaluation.candidate.average[metric], evaluation.baseline.get(metric)
+    return Score(metric, _finite(value), _finite(baseline), evaluation.rows)
+
+
+def _score(text: str | None) -> Score | None:
+    return None if text is None else Score(**_known(Score, json.loads(text)))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def held(tags: Mapping[str, str]) -> dict[str, Held]:
@@ -244,6 +277,12 @@ def _evidence(value: Mapping[str, Any]) -> Evidence:
     return Evidence(**{**_known(Evidence, value), "log_wealth": tuple(value["log_wealth"])})
 
 
+def removal(command: str, reason: str, by: str) -> str:
+    """The mark of a version that is being removed, as of now."""
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    return dumps({"at": at, "command": command, "reason": reason[:1000], "by": by})
+
+
 def _known(record: type, value: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(record)}
     return {name: item for name, item in value.items() if name in names}
@@ -283,5 +322,10 @@ def _number(text: str) -> int | None:
     return None if text == NONE else int(text)
 
 
-def _text(text: str) -> str | None:
-    return None if text == NONE else text
+def _revision(text: str) -> str | None:
+    """A commit, or DVC's hash of a folder: git and paths are given no other text from a tag."""
+    if text == NONE:
+        return None
+    if not _REVISION.fullmatch(text):
+        raise ValueError(f"no revision: {text!r:.80}")
+    return text

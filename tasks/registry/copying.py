@@ -1,21 +1,22 @@
 """A copy of the default registry, also while something writes to it.
 
 The database is copied first, in one transaction. Every file that it names is there already, and
-none is ever changed: a version's files are written before the version is registered.
+none is ever changed: a version's files are written before the version is registered. What removes
+versions must wait meanwhile.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from perdure.addresses import without_secrets
 from perdure.config import Workspace
 from perdure.errors import Unreachable
-from perdure.tasks.registry import codec, moved
+from perdure.secrets import without_secrets
+from perdure.tasks.registry import codec, moved, quick
 from perdure.tasks.registry.client import tracking_uri
+from perdure.tasks.registry.whole import version_folder
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
@@ -52,25 +53,31 @@ def database(ws: Workspace, target: Path) -> bool:
     return True
 
 
-def versions(copy: Path, model: str) -> Mapping[int, str]:
-    """Where the versions that a copy of the database has lie, below the folder of artifacts."""
+def version_folders(copy: Path, model: str) -> list[Path]:
+    """Return where the versions lie that a copy of the database has, with the artifacts beside it.
+
+    Raises:
+        Corrupt: A version has no folder there.
+    """
     with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         base = moved.written(connection, model)
         if base is None:
-            return {}
+            return []
         rows = connection.execute(
             "SELECT v.version, coalesce(m.artifact_location, v.storage_location, v.source) "
             "FROM model_versions v "
             "LEFT JOIN logged_models m ON v.source = 'models:/' || m.model_id "
             "JOIN model_version_tags t ON (t.name, t.version) = (v.name, v.version) "
-            "WHERE v.name = ? AND t.key = ?",
-            (model, codec.PREFIX + "learning_key"),
+            "WHERE v.name = ? AND t.key = ? AND v.current_stage != ? AND NOT EXISTS "
+            "(SELECT 1 FROM model_version_tags r "
+            "WHERE (r.name, r.version) = (v.name, v.version) AND r.key = ?)",
+            (model, codec.KEY, quick.DELETED, codec.REMOVED),
         ).fetchall()
-    return {
-        int(number): str(address).removeprefix(base + "/")
+    return [
+        version_folder(copy.parent / ARTIFACTS / str(address).removeprefix(base + "/"), int(number))
         for number, address in rows
         if str(address).startswith(base + "/")
-    }
+    ]
 
 
 def champion(copy: Path, model: str) -> int | None:

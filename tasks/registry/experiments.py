@@ -14,7 +14,7 @@ class Experiments:
         self.client = client
         self.learning = workspace.config.model.name
         self.history = f"{self.learning}/history"
-        # A server keeps artifacts where it was told to. Without one MLflow would put them
+        # A server keeps artifacts where it is configured to. Without one MLflow would put them
         # below the current directory, wherever that is.
         served = client.uri.startswith(("http://", "https://", "databricks"))
         self._artifacts = None if served else workspace.state / "artifacts"

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from perdure.records import Event, to_json
+from perdure import escaping
+from perdure.records import Action, Event, to_json
 from perdure.tasks.registry.client import Client
 from perdure.tasks.registry.codec import (
     EVENTS,
@@ -35,7 +36,9 @@ class History:
         experiment = self.experiments.find(self.experiments.history)
         return experiment is not None and self._run(experiment, identity(change, 0)) is not None
 
-    def append(self, change: str, index: int, sequence: int, happened: Event) -> None:
+    def append(
+        self, change: str, index: int, sequence: int, happened: Event, *, fresh: bool = False
+    ) -> None:
         """Write one event of a change; one that is written already is not written again.
 
         Args:
@@ -43,10 +46,11 @@ class History:
             index: Its place among the events of the change.
             sequence: Its place among all events.
             happened: The event.
+            fresh: It cannot be written already, so there is nothing to look for.
         """
         experiment = self.experiments.ensure(self.experiments.history)
         at = milliseconds(happened.at)
-        run = self._run(experiment, identity(change, index))
+        run = None if fresh else self._run(experiment, identity(change, index))
         if run is None:
             run = self.client.call(
                 "create_run",
@@ -79,6 +83,25 @@ class History:
         runs = self.client.call("search_runs", [experiment], wanted, max_results=1)
         return event(runs[0].data.tags) if runs else None
 
+    def of(self, action: Action, version: int) -> Event | None:
+        """The latest event with an action on a version; None: there is none."""
+        experiment = self.experiments.find(self.experiments.history)
+        if experiment is None:
+            return None
+        wanted = f"tags.`{PREFIX}action` = '{action}' AND tags.`{PREFIX}version` = '{version}'"
+        newest = ["attributes.start_time DESC"]
+        runs = self.client.call("search_runs", [experiment], wanted, max_results=1, order_by=newest)
+        return event(runs[0].data.tags) if runs else None
+
+    def since(self, at: str) -> Iterator[Event]:
+        """The events from a time on, in no order; what was before is not read."""
+        experiment = self.experiments.find(self.experiments.history)
+        if experiment is not None:
+            wanted = f"attributes.start_time >= {milliseconds(at)}"
+            for run in self._runs(experiment, wanted):
+                if EVENT in run.data.tags:
+                    yield event(run.data.tags)
+
     def count(self, tags: dict[str, str]) -> int:
         """Number of events so far, from the registered model's tags."""
         return int(tags.get(EVENTS, "0"))
@@ -89,12 +112,13 @@ class History:
         )
         return runs[0] if runs else None
 
-    def _runs(self, experiment: str) -> Iterator[Any]:
+    def _runs(self, experiment: str, wanted: str = "") -> Iterator[Any]:
         token = None
         while True:
             page = self.client.call(
                 "search_runs",
                 [experiment],
+                wanted,
                 max_results=PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
@@ -118,14 +142,15 @@ def title(happened: Event) -> str:
 
 def sentence(happened: Event) -> str:
     """An event in words, as Markdown, for MLflow's page of its run."""
-    parts = [f"**{title(happened)}**"]
+    parts = [f"**{escaping.markdown(title(happened))}**"]
     if happened.replaced is not None:
         parts.append(f"in place of v{happened.replaced}")
     if happened.version is not None and happened.experience:
-        parts.append(f"(experience `{happened.experience}`)")
+        parts.append(f"(experience {escaping.markdown_code(happened.experience)})")
     if happened.by:
-        parts.append(f"by {happened.by}")
-    return " ".join(parts) + (f"\n\n{happened.reason}" if happened.reason else "")
+        parts.append(f"by {escaping.markdown(happened.by)}")
+    reason = escaping.markdown(happened.reason) if happened.reason else ""
+    return " ".join(parts) + (f"\n\n{reason}" if reason else "")
 
 
 def _tags(change: str, index: int, sequence: int, happened: Event) -> dict[str, str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perdure import arrival_table, drift_table, verdict_table
+from perdure import arrival_table, drift_table, escaping, verdict_table
 from perdure.config import Config
 from perdure.records import DriftPoint, Evaluation, Level, Measured, Trained, Verdict
 
@@ -19,19 +19,23 @@ BEFORE = "## Before it was learned"
 """Heading of the part about drift and the tournament, which a verdict does not change."""
 MOST_BEFORE = 1800
 """Characters of that part."""
+ENVIRONMENT = "environment."
+"""Begins the names of the parameters that say on what a training ran."""
 LEVELS: Mapping[Level, float] = {"as ever": 0.0, "drifting": 1.0, "broken": 2.0}
 """The metric `drift_level`."""
 
 
 def model_description(config: Config) -> str:
-    """Of the registered model."""
+    """Description of the registered model."""
+    name = config.model.name
+    load = escaping.markdown_code(f'mlflow.pyfunc.load_model("models:/{name}@champion")')
+    history = escaping.markdown_code(f"{name}/history")
     return (
-        f"Predicts **{config.data.target}** ({config.data.task}). Kept learning by "
-        f"Perdure: every version holds one whole learner and went through the gates.\n\n"
-        f"- `champion` serves: `mlflow.pyfunc.load_model("
-        f'"models:/{config.model.name}@champion")`\n'
+        f"Predicts **{escaping.markdown(config.data.target)}** ({config.data.task}). Kept learning "
+        f"by Perdure: every version holds one whole learner and went through the gates.\n\n"
+        f"- `champion` serves: {load}\n"
         f"- `challenger` is what training goes on from\n"
-        f"- the experiment `{config.model.name}/history` says who changed what, when and why\n"
+        f"- the experiment {history} says who changed what, when and why\n"
     )
 
 
@@ -43,7 +47,7 @@ def version_description(
     verdict: Verdict | None,
     before: str = "",
 ) -> str:
-    """Of a model version: what it learned, the verdict, and every gate's finding.
+    """Description of a model version: what it learned, the verdict, and every gate's finding.
 
     Args:
         experience: What it learned last.
@@ -56,7 +60,7 @@ def version_description(
     limit = DESCRIPTION - len(before)
     origin = f"from v{parent}" if parent is not None else "from nothing"
     lines = [
-        f"Learned `{experience}` {origin} with {verdict_table.escape(' + '.join(strategy))}; "
+        f"Learned `{experience}` {origin} with {escaping.markdown(' + '.join(strategy))}; "
         f"{cursor} experience{'s' if cursor != 1 else ''} in all.",
         "",
         f"**Verdict: {word(verdict)}**",
@@ -66,7 +70,7 @@ def version_description(
         return head + before
     # Half of the room is for the table, and the rest for what was refused, in words.
     table = verdict_table.markdown(verdict, limit // 2)
-    words = [f"- {verdict_table.escape(message)}" for message in verdict.refusals]
+    words = [f"- {escaping.markdown(message)}" for message in verdict.refusals]
     text = "\n".join([head, table, "", *words]) + "\n"
     return (text if len(text) <= limit else text[: limit - 2] + "…\n") + before
 
@@ -84,7 +88,7 @@ def before_learning(evaluation: Evaluation) -> str:
         text += f"\n{arrival_table.markdown(arrival)}\n"
     if drift is None:
         return text
-    text += f"\nDrift: {drift_table.escape(drift_table.summary(drift))}\n"
+    text += f"\nDrift: {escaping.markdown(drift_table.summary(drift))}\n"
     for most in range(drift_table.MOST, 0, -1):
         table = f"\n{drift_table.markdown(drift, most)}\n"
         if len(text) + len(table) <= MOST_BEFORE:
@@ -113,7 +117,7 @@ def parameters(
     values: dict[str, Any] = {
         "experience": experience,
         "strategy": " + ".join(strategy.name for strategy in training.strategies),
-        "epochs": training.epochs,
+        "epochs": training.epochs or len(trained.epochs),
         "batch_size": training.batch_size,
         "optimizer": training.optimizer.name,
         "learning_rate": training.learning_rate,
@@ -126,6 +130,7 @@ def parameters(
     for strategy in training.strategies:
         values |= {f"{strategy.name}.{key}": value for key, value in strategy.settings.items()}
     values |= {f"model.{key}": value for key, value in config.model.parameters.items()}
+    values |= {f"{ENVIRONMENT}{key}": value for key, value in trained.environment.items()}
     return {name: str(value)[:5000] for name, value in values.items()}
 
 

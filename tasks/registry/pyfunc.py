@@ -1,9 +1,10 @@
 """A version folder as an MLflow pyfunc: raw columns in, the user's labels or values out.
 
-Columns are declared by name, with any type. MLflow's typed columns refuse what tables hold
-every day: `double` refuses whole numbers, `string` refuses a column that is all missing.
-What a column must hold is checked in `perdure.tasks.serving`, for each value; the kinds stand
-in the model's metadata, where MLflow's page shows them. Images are a tensor of uint8.
+The signature names no columns: MLflow's typed columns refuse what tables hold every day (`double`
+refuses whole numbers, `string` a column that is all missing), and columns of any type make its
+server refuse CSV. What a column must hold is checked in `perdure.tasks.serving`, for each value, as
+`perdure ingest` checks it; the kinds stand in the model's metadata, where MLflow's page shows them.
+Images are a tensor of uint8.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import perdure
+from perdure.reading import values
 from perdure.strategies.features.columns import Column, FeatureSpec
+from perdure.tasks.registry import package
 from perdure.tasks.registry.client import Client
 
-LOADER = "perdure.tasks.serving"
 REQUIRED = ("mlflow", "numpy", "pandas", "torch")
 EXAMPLES = 3
 EXAMPLE_VALUES = 100_000
 """Pixels and their channels in the example, if there are to be several images."""
 
 
-def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> str:
+def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> tuple[str, str]:
     """Log a version folder as the model of a run.
 
     Args:
@@ -35,20 +37,20 @@ def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> str:
         tags: Of the logged model.
 
     Returns:
-        The logged model's id.
+        The logged model's id, and the address of its artifacts.
     """
     spec = _spec(folder)
     with client.current():
         import mlflow
 
-        # MLflow's own type hints and its use of pandas warn each time; nobody can heed it.
+        # MLflow's own type hints and its use of pandas warn each time; users cannot change that.
         with (
             warnings.catch_warnings(action="ignore"),
             mlflow.start_run(run_id=run_id, nested=True),
         ):
             info = mlflow.pyfunc.log_model(
                 name="model",
-                loader_module=LOADER,
+                loader_module=package.LOADER,
                 data_path=str(folder),
                 pip_requirements=requirements(),
                 signature=signature(spec),
@@ -56,7 +58,7 @@ def log(client: Client, run_id: str, folder: Path, tags: dict[str, str]) -> str:
                 metadata={"features": spec.to_json()},
                 tags=tags,
             )
-    return str(info.model_id)
+    return str(info.model_id), str(info.artifact_path)
 
 
 def requirements() -> list[str]:
@@ -67,20 +69,15 @@ def requirements() -> list[str]:
 
 
 def signature(spec: FeatureSpec) -> Any:
-    """Raw columns by name; one prediction a row; probabilities on request."""
+    """Images as a tensor, or a frame; one prediction a row; probabilities on request."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import AnyType
 
     kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
     first = spec.labels[0] if spec.labels else 0.0
     one_kind = len({type(label) for label in spec.labels}) <= 1
     output = kinds.get(type(first), DataType.string) if one_kind else DataType.string
-    anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
-    if spec.kind == "image":
-        inputs = Schema([_images(spec.columns[0])])
-    else:
-        inputs = Schema([ColSpec(anything, column.name) for column in spec.columns])
+    inputs = Schema([_images(spec.columns[0])]) if spec.kind == "image" else None
     outputs = Schema([ColSpec(output)])
     if spec.task == "regression":
         return ModelSignature(inputs, outputs)
@@ -105,6 +102,9 @@ def example(spec: FeatureSpec, folder: Path) -> Any:
     rows = pd.read_parquet(folder / "evaluation" / "rows.parquet", columns=names)
     if spec.kind == "image":
         return {names[0]: _example(spec.columns[0], rows[names[0]].tolist())}
+    for column in spec.columns:
+        if column.kind == "time":
+            rows[column.name] = values.times_as_text(rows[column.name].to_numpy(), column.time)
     whole = rows.dropna()
     return (whole if len(whole) else rows).head(EXAMPLES).reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""The registry read straight from MLflow's SQLite file, for `perdure status`.
+"""The registry read straight from MLflow's SQLite file: for `perdure status`, and by each change.
 
 Importing MLflow and checking its tables takes 1.5 s; this takes milliseconds, and reads
 aliases, tags and versions in one transaction. It knows the tables of certain MLflow releases
@@ -18,7 +18,11 @@ from typing import TypeVar
 REVISIONS = frozenset({"dc11669786a5"})
 """Alembic revisions whose tables have the columns below: MLflow 3.17."""
 
+DELETED = "Deleted_Internal"
+"""The stage of a version that was deleted: MLflow keeps its row."""
+
 Tags = dict[str, str]
+_MODEL = "WHERE workspace = 'default' AND name = ?"
 _T = TypeVar("_T")
 
 
@@ -52,6 +56,34 @@ def snapshot(path: Path, name: str) -> Snapshot | None:
     if not path.exists() and not _workspaces():
         return Snapshot()
     return _asked(path, lambda database: _read(database, name))
+
+
+def model(path: Path, name: str) -> tuple[Tags, dict[str, int]] | None:
+    """Tags and aliases of a registered model, from MLflow's SQLite file.
+
+    Returns:
+        Both empty where there is no such model; None where MLflow itself must be asked.
+    """
+    return _asked(path, lambda database: _model(database, name))
+
+
+def numbers(path: Path, name: str, tag: str, without: str) -> list[int] | None:
+    """The numbers of the versions of a registered model that have a tag and lack another, in order.
+
+    Returns:
+        None where MLflow itself must be asked.
+    """
+    if not path.exists() and not _workspaces():
+        return []
+    # MLflow keeps the tags of a version that was deleted.
+    query = (
+        f"SELECT version FROM model_versions {_MODEL} AND current_stage != '{DELETED}' "
+        f"AND version IN (SELECT version FROM model_version_tags {_MODEL} AND key = ?) "
+        f"AND version NOT IN (SELECT version FROM model_version_tags {_MODEL} AND key = ?) "
+        "ORDER BY version"
+    )
+    values = (name, name, tag, name, without)
+    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, values)])
 
 
 def tagged(path: Path, experiment: str, tag: str, values: Sequence[str]) -> list[Tags] | None:
@@ -98,25 +130,26 @@ def _asked(path: Path, read: Callable[[sqlite3.Connection], _T | None]) -> _T | 
         return None
 
 
+def _model(database: sqlite3.Connection, name: str) -> tuple[Tags, dict[str, int]]:
+    tags = database.execute(f"SELECT key, value FROM registered_model_tags {_MODEL}", (name,))
+    aliases = database.execute(
+        f"SELECT alias, version FROM registered_model_aliases {_MODEL}", (name,)
+    )
+    return dict(tags.fetchall()), {alias: int(version) for alias, version in aliases}
+
+
 def _read(database: sqlite3.Connection, name: str) -> Snapshot | None:
-    model = "WHERE workspace = 'default' AND name = ?"
-    tags = database.execute(f"SELECT key, value FROM registered_model_tags {model}", (name,))
-    aliases = {
-        alias: int(version)
-        for alias, version in database.execute(
-            f"SELECT alias, version FROM registered_model_aliases {model}", (name,)
-        )
-    }
+    tags, aliases = _model(database, name)
     versions = {}
     for number in sorted(set(aliases.values())):
         row = database.execute(
-            f"SELECT run_id, creation_time FROM model_versions {model} AND version = ?",
+            f"SELECT run_id, creation_time FROM model_versions {_MODEL} AND version = ?",
             (name, number),
         ).fetchone()
         if row is None:
             return None
         own = database.execute(
-            f"SELECT key, value FROM model_version_tags {model} AND version = ?", (name, number)
+            f"SELECT key, value FROM model_version_tags {_MODEL} AND version = ?", (name, number)
         )
         versions[number] = Row(number, row[0] or "", row[1], dict(own.fetchall()))
-    return Snapshot(dict(tags.fetchall()), aliases, versions)
+    return Snapshot(tags, aliases, versions)

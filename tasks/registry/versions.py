@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,15 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from perdure import manifest
+from perdure import evaluations, manifest
 from perdure.config import Workspace
-from perdure.errors import Corrupt, UsageError
-from perdure.records import DataRevision, Evaluation, Trained, Verdict, Version
-from perdure.tasks.registry import codec, pages, pyfunc
+from perdure.errors import Corrupt
+from perdure.records import Evaluation, LearningRun, Lineage, Trained, Verdict, Version
+from perdure.tasks.registry import codec, package, pages, pyfunc, removed, runs, whole
 from perdure.tasks.registry.client import Client, Missing
 from perdure.tasks.registry.experiments import Experiments
 
-KEY = codec.PREFIX + "learning_key"
 PAGE = 1000
 KEPT = 4
 """Downloaded versions that stay on this machine."""
@@ -33,6 +31,7 @@ class Versions:
         self.client = client
         self.experiments = experiments
         self.name = workspace.config.model.name
+        self._locals: dict[int, Path | None] = {}
 
     def ensure_model(self) -> None:
         """Make the registered model where it is missing."""
@@ -56,84 +55,96 @@ class Versions:
         return as_version(self.raw(number))
 
     def raw(self, number: int) -> Any:
-        """One version as MLflow has it."""
+        """One version as MLflow has it; one that is being removed is gone."""
         try:
-            return self.client.call("get_model_version", self.name, str(number))
+            found = self.client.call("get_model_version", self.name, str(number))
         except Missing:
-            raise UsageError(
-                f"there is no version {number} of the model {self.name}",
-                hint="perdure history lists the versions",
-            ) from None
+            found = None
+        if found is not None and codec.REMOVED not in found.tags:
+            return found
+        raise removed.missing(self.experiments, number, found)
 
     def all(self) -> tuple[Version, ...]:
         """All versions that Perdure wrote, oldest first."""
-        found = self._search(f"name = '{self.name}'")
-        ours = [as_version(raw) for raw in found if KEY in raw.tags]
+        ours = [as_version(raw) for raw in self.raws() if codec.REMOVED not in raw.tags]
         return tuple(sorted(ours, key=lambda version: version.version))
+
+    def raws(self) -> Iterator[Any]:
+        """All versions that Perdure wrote as MLflow has them, those that are being removed, too."""
+        found = self._search(f"name = '{self.name}'")
+        return (raw for raw in found if codec.KEY in raw.tags)
+
+    def parents(self) -> dict[int, int | None]:
+        """See `Registry.parents`."""
+        found = {one.version: one.parent for one in map(as_version, self.raws())}
+        if {*found.values()} <= {*found, None}:
+            return found
+        return {**removed.parents(self.client, self.experiments), **found}
 
     def find(self, learning_key: str) -> Version | None:
         """The version with this learning key; None: it is not registered."""
-        found = list(self._search(f"name = '{self.name}' AND tags.`{KEY}` = '{learning_key}'"))
+        found = [
+            raw
+            for raw in self._search(
+                f"name = '{self.name}' AND tags.`{codec.KEY}` = '{learning_key}'"
+            )
+            if codec.REMOVED not in raw.tags
+        ]
         # Never two; were there two, the first is the one that everybody has seen.
         return min(map(as_version, found), key=lambda v: v.version) if found else None
 
     def register(
         self,
         folder: Path,
-        *,
-        learning_key: str,
-        parent: int | None,
-        experience: str,
-        weights_sha256: str,
-        state_sha256: str,
-        cursor: tuple[str, ...],
-        data: DataRevision,
-        code: str | None,
-        strategy: tuple[str, ...],
-        verdict: Verdict | None,
+        lineage: Lineage,
         evaluation: Evaluation,
         trained: Trained,
+        verdict: Verdict | None,
         figures: Mapping[str, Path],
         profile: Path | None,
     ) -> Version:
         """Register a version folder, once; see `Registry.register`."""
         manifest.verify(folder)
-        known = self.find(learning_key)
+        known = self.find(lineage.learning_key)
         if known is not None:
             return known
         experiment = self.experiments.ensure(self.experiments.learning)
-        self._end_orphans(experiment, learning_key)
-        tags = codec.version_tags(
-            learning_key=learning_key,
-            parent=parent,
-            experience=experience,
-            weights_sha256=weights_sha256,
-            state_sha256=state_sha256,
-            cursor=cursor,
-            data=data,
-            code=code,
-            strategy=strategy,
-        )
+        self._end_orphans(experiment, lineage.learning_key)
+        tags = codec.version_tags(lineage, codec.score(evaluation))
         words = codec.verdict_tags(verdict)
         description = pages.version_description(
-            experience, strategy, len(cursor), parent, verdict, pages.before_learning(evaluation)
+            lineage.experience,
+            lineage.strategy,
+            len(lineage.cursor),
+            lineage.parent,
+            verdict,
+            pages.before_learning(evaluation),
         )
-        run_id = self._run(experiment, experience, {**tags, **words}, description)
+        experience = lineage.experience
+        own = runs.configuration_tags(lineage.configuration)
+        run_id = self._run(experiment, experience, {**tags, **words, **own}, description)
         config = self.workspace.config
-        values = pages.parameters(config, experience, trained, evaluation)
-        self._log(run_id, values, pages.metrics(trained, evaluation))
+        self._log_parameters(run_id, pages.parameters(config, experience, trained, evaluation))
         for path in figures.values():
             self.client.call("log_artifact", run_id, str(path), "figures")
         for path in sorted(profile.iterdir()) if profile else ():
             self.client.call("log_artifact", run_id, str(path), "profile")
-        model_id = pyfunc.log(self.client, run_id, folder, {KEY: learning_key})
+        model_id, place = pyfunc.log(self.client, run_id, folder, {codec.KEY: lineage.learning_key})
+        with self.client.current():
+            around = package.digest(package.at_mlflow(place))
+        self._log_metrics(run_id, model_id, pages.metrics(trained, evaluation))
         self.ensure_model()
         created = self.client.fluent(
             "create_model_version",
             self.name,
             f"models:/{model_id}",
             run_id,
-            tags={**tags, **words},
+            tags={
+                **tags,
+                **words,
+                codec.PACKAGE: around,
+                codec.MANIFEST: manifest.digest(folder),
+            },
             description=description,
             model_id=model_id,
         )
@@ -143,12 +154,12 @@ class Versions:
         """The version folder on this machine; see `Registry.download`."""
         local = self._local(version)
         if local is not None:
-            manifest.verify(local)
+            whole.check(local, version)
             return local
-        kept = self.workspace.state / "versions" / f"{version.version}-{version.learning_key[:12]}"
+        kept = self._kept(version)
         if kept.exists():
             try:
-                manifest.verify(kept)
+                whole.check(kept, version)
             except Corrupt:
                 shutil.rmtree(kept)
             else:
@@ -156,14 +167,49 @@ class Versions:
                 return kept
         return self._fetch(version, kept)
 
+    def run(self, version: Version) -> LearningRun:
+        """How a version was learned; see `Registry.run`."""
+        try:
+            data = self.client.call("get_run", version.run_id).data
+        except Missing:
+            return LearningRun({}, None)
+        return runs.learning_run(data.params, data.tags)
+
+    def as_now(self, version: Version, place: Path) -> Path:
+        """The version folder as MLflow has it now; see `Registry.as_now`."""
+        local = self._artifacts(version)
+        if local is None:
+            with self.client.current():
+                import mlflow
+
+                uri = f"models:/{self.name}/{version.version}"
+                local = Path(
+                    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place))
+                )
+        return whole.version_folder(local, version.version)
+
+    def keep(self, folder: Path, version: Version) -> None:
+        """See `Registry.keep`."""
+        kept = self._kept(version)
+        if self._local(version) is None and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(kept)
+            _remove_oldest(kept)
+
+    def _kept(self, version: Version) -> Path:
+        name = f"{version.version}-{version.learning_key[:12]}"
+        return self.workspace.state / "versions" / name
+
+    def downloaded(self, number: int) -> tuple[Path, ...]:
+        """The folders of a version that were kept on this machine."""
+        return tuple((self.workspace.state / "versions").glob(f"{number}-*"))
+
     def evaluation(self, version: Version) -> dict[str, Any]:
         """The numbers that the gates saw; see `Registry.evaluation`."""
         local = self._local(version)
         folder = local if local is not None else self.folder(version)
-        value = json.loads(manifest.checked(folder, "evaluation/evaluation.json"))
-        if not isinstance(value, dict):
-            raise Corrupt(f"{folder / 'evaluation/evaluation.json'} is no evaluation")
-        return value
+        whole.check_manifest(folder, version)
+        return evaluations.read(folder)
 
     def _search(self, condition: str) -> Iterator[Any]:
         token = None
@@ -181,10 +227,11 @@ class Versions:
         runs = self.client.call(
             "search_runs",
             [experiment],
-            f"tags.`{KEY}` = '{learning_key}' AND attributes.status != 'KILLED'",
+            f"tags.`{codec.KEY}` = '{learning_key}' AND attributes.status != 'KILLED'",
         )
         for run in runs:
-            self.client.call("set_terminated", run.info.run_id, "KILLED")
+            if codec.NUMBER not in run.data.tags:  # or else it was a version, which was removed
+                self.client.call("set_terminated", run.info.run_id, "KILLED")
 
     def _run(self, experiment: str, experience: str, tags: dict[str, str], description: str) -> str:
         more = {"mlflow.source.name": "perdure", "mlflow.note.content": description}
@@ -193,32 +240,67 @@ class Versions:
         )
         return str(run.info.run_id)
 
-    def _log(
-        self, run_id: str, parameters: dict[str, str], values: Iterator[tuple[str, float, int]]
+    def _log_parameters(self, run_id: str, values: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name, value) for name, value in values.items()]
+        for at in range(0, len(params), 100):  # as many as MLflow takes at a time
+            self.client.call("log_batch", run_id, params=params[at : at + 100])
+
+    def _log_metrics(
+        self, run_id: str, model_id: str, values: Iterator[tuple[str, float, int]]
     ) -> None:
+        """Log the metrics of a run; those of step 0 are the logged model's, too.
+
+        MLflow copies these to a model when it is logged, with one query for each metric of the
+        run. So they are logged after the model, for both at once.
+        """
         import time
 
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value, step in values]
-        params = [Param(name, value) for name, value in parameters.items()]
-        # MLflow takes 100 parameters and 1000 metrics at a time.
-        for at in range(0, len(params), 100):
-            self.client.call("log_batch", run_id, params=params[at : at + 100])
-        for at in range(0, len(metrics), 1000):
+        metrics = [
+            Metric(name, value, now, step, model_id=None if step else model_id, run_id=run_id)
+            for name, value, step in values
+        ]
+        for at in range(0, len(metrics), 1000):  # as many as MLflow takes at a time
             self.client.call("log_batch", run_id, metrics=metrics[at : at + 1000])
 
     def _local(self, version: Version) -> Path | None:
-        """Where the artifacts lie, if that is a folder of this machine."""
+        """The version folder where MLflow keeps it, if that is on this machine.
+
+        Raises:
+            Corrupt: What lies around it is not what was registered.
+        """
+        if version.version not in self._locals:
+            self._locals[version.version] = self._artifacts(version)
+        model = self._locals[version.version]
+        return model and whole.checked_folder(model, version)
+
+    def check(self, version: Version) -> None:
+        """See `Registry.check`."""
+        local = self._artifacts(version)
+        if local is not None:
+            files = package.on_this_machine(local)
+        else:
+            with self.client.current():
+                files = package.at_mlflow(self._location(version))
+        package.check(files, version)
+
+    def _artifacts(self, version: Version) -> Path | None:
+        parts = urlsplit(self._location(version))
+        if parts.scheme not in {"", "file"}:
+            return None
+        return Path(unquote(parts.path))
+
+    def _location(self, version: Version) -> str:
+        """The address of the artifacts of a version."""
         uri = str(self.client.call("get_model_version_download_uri", self.name, version.version))
         if uri.startswith("models:/"):
             model = self.client.call("get_logged_model", uri.removeprefix("models:/"))
             uri = str(model.artifact_location)
-        parts = urlsplit(uri)
-        if parts.scheme not in {"", "file"}:
-            return None
-        return inside(Path(unquote(parts.path)), version)
+        return uri
 
     def _fetch(self, version: Version, kept: Path) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -228,29 +310,19 @@ class Versions:
 
                 uri = f"models:/{self.name}/{version.version}"
                 model = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch)
-            found = inside(Path(model), version)
-            manifest.verify(found)
+            found = whole.checked_folder(Path(model), version)
+            whole.check(found, version)
             if not kept.exists():
                 found.rename(kept)
-        others = [path for path in kept.parent.iterdir() if path != kept and path.name[0] != "."]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime)[: 1 - KEPT or None]:
-            shutil.rmtree(path)
+        _remove_oldest(kept)
         return kept
 
 
-def inside(model: Path, version: Version) -> Path:
-    """The version folder inside a downloaded pyfunc, whatever MLflow called it.
-
-    Raises:
-        Corrupt: There is none.
-    """
-    found = sorted(model.glob(f"data/*/{manifest.NAME}"))
-    if len(found) != 1:
-        raise Corrupt(
-            f"version {version.version} has {len(found)} version folders in {model}; it needs one",
-            hint="perdure rollback --to VERSION chooses a version that is whole",
-        )
-    return found[0].parent
+def _remove_oldest(kept: Path) -> None:
+    """Remove the oldest folders beside one, so that `KEPT` stay."""
+    others = [path for path in kept.parent.iterdir() if path != kept and path.name[0] != "."]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime)[: 1 - KEPT or None]:
+        shutil.rmtree(path)
 
 
 def as_version(raw: Any) -> Version:

@@ -18,7 +18,7 @@ from perdure.strategies.features import images
 IMAGES = ("images", "x")
 LABELS = ("labels", "y")
 MOST_BYTES = 4 * 2**30
-"""Of all arrays of a file, unpacked: they are in memory whole."""
+"""Bytes of all arrays of a file, unpacked: they are in memory whole."""
 
 
 class Arrays:

@@ -11,16 +11,16 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO
 
-from perdure import folders
+from perdure import escaping, untrusted_folder
 from perdure.errors import DataRefused
 from perdure.strategies.features import images
-from perdure.tasks.tables.items import FileItem, Item
+from perdure.tasks.tables.image_item import FileItem, Item
 
 KEPT_BYTES = 2**30
-"""Of refused images that are taken out of what came; with more, all of it is kept."""
+"""Refused images, at most, that are copied out of an archive; with more, all of it is kept."""
 MOST_FILES = 1_000_000
 MOST_UNPACKED_BYTES = 64 * 2**30
-"""Of an archive; each file is read by itself, so this bounds time, not memory."""
+"""Files in an archive, at most; each file is read by itself, so this bounds time, not memory."""
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
 )  # fmt: skip
@@ -87,7 +87,9 @@ def opened(path: Path) -> Bundle:
         OSError: It cannot be read.
     """
     if path.is_dir():
-        return Bundle([_of_folder(path, entry) for entry in folders.entries(path)], path.name, _nop)
+        return Bundle(
+            [_of_folder(path, entry) for entry in untrusted_folder.entries(path)], path.name, _nop
+        )
     if not path.is_file() or not is_zip(path):
         raise DataRefused(
             f"{path.name} is neither a folder of images by class, nor a ZIP archive of such, nor "
@@ -111,14 +113,14 @@ def _item(
     return FileItem(name, label if inside else None, size, fault, read)
 
 
-def _of_folder(folder: Path, entry: folders.Entry) -> FileItem:
+def _of_folder(folder: Path, entry: untrusted_folder.Entry) -> FileItem:
     def data() -> bytes:
         if entry.fault is not None:  # what it is, and not what it leads to
             return f"{entry.name} {entry.fault}\n".encode("utf-8", "backslashreplace")
-        with folders.opened(folder, entry.name) as file:
+        with untrusted_folder.opened(folder, entry.name) as file:
             return _read(file)
 
-    name = _shown(entry.name)
+    name = escaping.printable(entry.name)
     return _item(name, name, entry.size, entry.fault, data)
 
 
@@ -165,7 +167,7 @@ def _of_member(
         fault = "has a path that leads out of the archive"
     elif one.filename in seen:
         fault = "is in the archive twice"
-    name = _shown(one.filename)
+    name = escaping.printable(one.filename)
     shown = f"{name} (again)" if one.filename in seen else name
     return _item(shown, name.removeprefix(top), one.file_size, fault, data)
 
@@ -188,9 +190,3 @@ def _hidden(name: str) -> bool:
 def _read(file: IO[bytes]) -> bytes:
     """All of a file, and never more than an image may have and one byte."""
     return file.read(images.LARGEST_BYTES + 1)
-
-
-def _shown(name: str) -> str:
-    """A name that any terminal and file can take."""
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from perdure.tasks.tables import values
+from perdure.reading import values
 from perdure.tasks.tables.columns import CategoryColumn
-from perdure.tasks.tables.model import ClassTarget, Label, Schema, ValueTarget
+from perdure.tasks.tables.definition import ClassTarget, Label, Schema, ValueTarget
 from perdure.tasks.tables.rules import (
     Finding,
     Kind,
@@ -97,7 +97,8 @@ def check(
     converted: dict[str, pd.Series[Any]] = {}
     findings: list[Finding] = []
     for name, kind in kinds.items():
-        converted[name], wrong = canonical(frame[name], kind)
+        classes = tuple(known) if kind is schema.target else ()
+        converted[name], wrong = canonical(frame[name], kind, classes)
         findings += wrong_types(frame[name], name, kind, wrong)
     typed = pd.DataFrame(converted, index=frame.index)
     findings += broken_rules(frame, typed, kinds, {(f.row, f.column) for f in findings})
@@ -207,7 +208,7 @@ def _left_out(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> Iterator[str]:
 def _unseen(accepted: pd.DataFrame, schema: Schema) -> Iterator[str]:
     """How many rows have words that the list of a category column does not have."""
     for name, column in schema.columns.items():
-        if not isinstance(column, CategoryColumn):
+        if not isinstance(column, CategoryColumn) or column.buckets:
             continue
         words = Counter(word for word in accepted[name].tolist() if word is not None)
         unseen = [(word, n) for word, n in words.most_common() if word not in column.categories]
@@ -265,6 +266,8 @@ def _too_bad(bad: int, rows: int, schema: Schema, min_rows: int) -> Iterator[str
             f"{bad} of {rows} rows are refused ({bad / rows:.0%}); "
             f"the most is max_bad_share = {schema.max_bad_share:.0%}"
         )
+    elif bad == rows:
+        yield "no row is accepted"
     elif rows - bad < min_rows:
         yield f"{rows - bad} rows are accepted; the least is data.min_rows = {min_rows}"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from perdure.reading import formats
+from perdure.reading.formats import NumberFormat, TimeFormat
 from perdure.strategies.features.items import BYTES
 
 _Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -30,11 +32,73 @@ class Ranged(Section):
         return self
 
 
-class NumberColumn(Ranged):
+class Written(Ranged):
+    """A number, and how it is written in text; see `perdure.reading.formats.NumberFormat`."""
+
+    decimal: Literal[".", ","] = "."
+    grouping: Literal["", ",", ".", "'", " "] = ""
+    unit: Annotated[str, Field(max_length=20)] = ""
+    missing: tuple[Annotated[str, Field(min_length=1, strict=True)], ...] = ()
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Written:
+        if self.grouping == self.decimal:
+            raise ValueError(f"decimal and grouping are both {self.decimal!r}")
+        if self.unit != self.unit.strip() or any(c.isdigit() for c in self.unit):
+            raise ValueError(f"unit = {self.unit!r}: no digits, and no spaces around it")
+        return self
+
+    @property
+    def format(self) -> NumberFormat:
+        """How it is written."""
+        return NumberFormat(self.decimal, self.grouping, self.unit, self.missing)
+
+
+class NumberColumn(Written):
     """A number that the model sees; min and max are inclusive, None is no limit."""
 
     kind: Literal["number"] = "number"
     nullable: Annotated[bool, Field(strict=True)] = False
+
+
+class TimeColumn(Section):
+    """A date, or a date and a time, of which the model sees the cycles and the time that passed."""
+
+    kind: Literal["time"] = "time"
+    nullable: Annotated[bool, Field(strict=True)] = False
+    format: Annotated[str, Field(min_length=1)] = formats.ISO
+    """`iso`, `unix` (seconds since 1970), or as `strptime` has it, such as `%d.%m.%Y`."""
+    zone: str = "UTC"
+    sees: Annotated[tuple[Literal["elapsed", "year", "week", "day"], ...], Field(min_length=1)] = (
+        "elapsed",
+        "year",
+        "week",
+        "day",
+    )
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("is no time zone; name one such as Europe/Berlin, or UTC") from error
+        return value
+
+    @model_validator(mode="after")
+    def _parses(self) -> TimeColumn:
+        if self.format not in (formats.ISO, formats.UNIX) and "%" not in self.format:
+            raise ValueError(f'format = {self.format!r}: "iso", "unix", or such as "%d.%m.%Y"')
+        if len(set(self.sees)) < len(self.sees):
+            raise ValueError("sees has a word more than once")
+        return self
+
+    @property
+    def format_of_times(self) -> TimeFormat:
+        """How it is written."""
+        return TimeFormat(self.format, self.zone)
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,12 +112,16 @@ _Category = Annotated[str, Field(min_length=1, strict=True)]
 
 
 class CategoryColumn(Section):
-    """One of a list of words. `unseen`: whether a word outside the list is let through."""
+    """One of a list of words. `unseen`: whether a word outside the list is let through.
+
+    Of very many words there is no list: each is hashed to one of `buckets` codes.
+    """
 
     kind: Literal["category"] = "category"
     nullable: Annotated[bool, Field(strict=True)] = False
     unseen: Literal["allow", "refuse"] = "allow"
-    categories: Annotated[tuple[_Category, ...], Field(min_length=1)]
+    categories: tuple[_Category, ...] = ()
+    buckets: Annotated[int, Field(ge=0, le=2**20, strict=True)] = 0
 
     @property
     def truth(self) -> bool:
@@ -63,6 +131,12 @@ class CategoryColumn(Section):
     @model_validator(mode="after")
     def _all_distinct(self) -> CategoryColumn:
         _distinct(self.categories)
+        if not self.categories and not self.buckets:
+            raise ValueError("categories = [...] is missing: the list of words, or buckets = 256")
+        if self.categories and self.buckets:
+            raise ValueError("buckets is for words without a list; remove buckets or categories")
+        if self.buckets and self.unseen == "refuse":
+            raise ValueError('unseen = "refuse" needs the list of words')
         return self
 
 
@@ -118,6 +192,12 @@ WHOLE = ("image", "text", "sequence")
 """Kinds of which one column is all that a model sees."""
 
 Column = Annotated[
-    NumberColumn | CategoryColumn | ImageColumn | TextColumn | SequenceColumn | IgnoredColumn,
+    NumberColumn
+    | CategoryColumn
+    | TimeColumn
+    | ImageColumn
+    | TextColumn
+    | SequenceColumn
+    | IgnoredColumn,
     Field(discriminator="kind"),
 ]

@@ -1,8 +1,8 @@
-"""Names made of content: of a table, of a row, and the side that a row is on.
+"""Names made of content: of a table, and of a row.
 
 These are for ever. A workspace's experience ids, and which rows its models were tested on,
 hang on the exact results, so they use nothing but SHA-256, BLAKE2b and 64-bit integer
-arithmetic, and tests pin their values. A change would need a version in the experience files.
+arithmetic, and tests pin their values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Keys = NDArray[np.uint64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _MISSING_WORD = np.uint64(0x6D697373696E6721)
@@ -85,23 +85,18 @@ def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:
     total = np.zeros(len(frame), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for name in columns:
-            salt = _mix(np.array([_word(name)], dtype=np.uint64))
-            total += _mix(_column_bits(frame[name]) + salt)
-        return _mix(total)
+            salt = mix(np.array([_word(name)], dtype=np.uint64))
+            total += mix(_column_bits(frame[name]) + salt)
+        return mix(total)
 
 
-def sides(keys: Keys, test: float, validation: float) -> NDArray[np.str_]:
-    """The side of each row: the key's upper 53 bits as a fraction of [0, 1).
+def distinct_rows(frame: pd.DataFrame, columns: Sequence[str]) -> int:
+    """How many rows differ in these columns: the features, not the target.
 
-    Below `test` it is a test row, below `test + validation` one of validation, else it trains.
-
-    Returns:
-        (rows,) of "test", "validation" or "train".
+    Raises:
+        DataRefused: A column is not there.
     """
-    fraction = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return np.select(
-        [fraction < test, fraction < test + validation], ["test", "validation"], default="train"
-    )
+    return len(np.unique(row_keys(frame, columns)))
 
 
 def _column_bits(column: pd.Series[Any]) -> Keys:
@@ -118,7 +113,7 @@ def _column_bits(column: pd.Series[Any]) -> Keys:
 
 
 def _letter(column: pd.Series[Any]) -> bytes:
-    """Of a column of objects: of bytes, of lists of numbers, or of text, by its first value."""
+    """Kind of a column of objects: bytes, of lists of numbers, or of text, by its first value."""
     first = next((value for value in column.tolist() if value is not None), None)
     if isinstance(first, bytes):
         return b"x"
@@ -145,8 +140,9 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _mix(values: Keys) -> Keys:
-    values = values + _GOLDEN
+def mix(values: Keys) -> Keys:
+    """SplitMix64's finaliser: numbers that differ in any bit become unlike in all."""
+    values = values + GOLDEN
     values = (values ^ (values >> np.uint64(30))) * _MIX_1
     values = (values ^ (values >> np.uint64(27))) * _MIX_2
     return values ^ (values >> np.uint64(31))

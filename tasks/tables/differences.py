@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from perdure.reading import values
 from perdure.records.schema import Difference
-from perdure.tasks.tables import values
 from perdure.tasks.tables.columns import (
     CategoryColumn,
     IgnoredColumn,
@@ -18,10 +18,11 @@ from perdure.tasks.tables.columns import (
     NumberColumn,
     SequenceColumn,
     TextColumn,
+    TimeColumn,
 )
+from perdure.tasks.tables.definition import ClassTarget, Label, Schema, ValueTarget
 from perdure.tasks.tables.edit import Editor
 from perdure.tasks.tables.infer import column_of
-from perdure.tasks.tables.model import ClassTarget, Label, Schema, ValueTarget
 from perdure.tasks.tables.render import toml_item, toml_section
 from perdure.tasks.tables.rules import Kind, canonical, resembling
 
@@ -83,7 +84,7 @@ def accepted(
     Raises:
         UsageError: The text is laid out in a way that cannot be edited; nothing is changed.
     """
-    editor, told = Editor(text), []
+    editor, shown = Editor(text), []
     columns, target = dict(schema.columns), schema.target
     for one in found:
         taken, why = True, one.note
@@ -110,15 +111,15 @@ def accepted(
                     update={"categories": (*column.categories, *words)}
                 )
         elif one.what == "missing values" and isinstance(
-            column, (NumberColumn, CategoryColumn, TextColumn, SequenceColumn)
+            column, (NumberColumn, CategoryColumn, TimeColumn, TextColumn, SequenceColumn)
         ):
             editor.set(("columns", one.column), "nullable", "true")
             columns[one.column] = column.model_copy(update={"nullable": True})
         else:
             taken, why = False, _NOT_TAKEN.get(one.what, "it must be settled by hand")
-        told.append(Difference(one.what, one.column, one.rows, one.kind, one.values, taken, why))
+        shown.append(Difference(one.what, one.column, one.rows, one.kind, one.values, taken, why))
     wanted = schema.model_copy(update={"columns": columns, "target": target})
-    return (editor.result(wanted, path) if any(t.taken for t in told) else text), tuple(told)
+    return (editor.result(wanted, path) if any(t.taken for t in shown) else text), tuple(shown)
 
 
 _NOT_TAKEN = {
@@ -147,11 +148,11 @@ def _column_note(one: Difference, schema: Schema) -> str:
 def _words_note(column: CategoryColumn) -> str:
     if column.truth:
         return "a truth value is True or False; mend the file"
-    said = 'they are let through, as unseen = "allow"' if column.unseen == "allow" else (
+    effect = 'they are let through, as unseen = "allow"' if column.unseen == "allow" else (
         'unseen = "allow" lets them through'
     )  # fmt: skip
     return (
-        f"the list makes up the inputs of the learner: {said}; to learn from them, add them and "
+        f"the list makes up the inputs of the learner: {effect}; to learn from them, add them and "
         "give the model another name in perdure.toml"
     )
 
@@ -173,7 +174,7 @@ def _in_column(name: str, column: pd.Series[Any], kind: Kind) -> Iterator[Differ
     missing = typed.isna().to_numpy() & ~wrong
     if missing.any() and not getattr(kind, "nullable", False):
         yield Difference("missing values", name, int(missing.sum()), _word(kind))
-    if isinstance(kind, CategoryColumn):
+    if isinstance(kind, CategoryColumn) and not kind.buckets:
         words = _new_words(column, kind)
         if words:
             counts = Counter(word for word in typed.tolist() if word in set(words))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.errors import UsageError
-from perdure.tasks.tables.model import Label, Schema
+from perdure.tasks.tables.definition import Label, Schema
 from perdure.tasks.tables.parse import parse
 from perdure.tasks.tables.render import toml_list
 

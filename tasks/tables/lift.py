@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perdure.tasks.tables.columns import Column, NumberColumn, SequenceColumn
+from perdure.tasks.tables.definition import ClassTarget, Schema, ValueTarget
 from perdure.tasks.tables.edit import Editor
 from perdure.tasks.tables.infer import MIN_CLASS_ROWS
-from perdure.tasks.tables.model import ClassTarget, Schema, ValueTarget
 
 _MARKS = ("Perdure inferred this from the first file;", "about six times the")
 """Words of the comments that older versions wrote, and none that is written now."""
@@ -124,7 +124,7 @@ def inferred(text: str, schema: Schema, first: Schema | None) -> Inferred:
     Args:
         text: Of the file.
         schema: What it says.
-        first: What the first version of the file in git said; None: nobody knows, so every limit
+        first: What the first version of the file in git has; None: unknown, so every limit
             counts as inferred.
     """
     if not any(mark in text for mark in _MARKS):

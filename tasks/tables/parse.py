@@ -1,4 +1,4 @@
-"""Read `schema.toml`; every fault is told, with its key."""
+"""Read `schema.toml`; every fault is reported, with its key."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from perdure.config import DataConfig
 from perdure.errors import ConfigError
 from perdure.tasks.tables.columns import WHOLE
-from perdure.tasks.tables.model import Schema
+from perdure.tasks.tables.definition import Schema
 
-KINDS = ("number", "category", *WHOLE, "ignore")
-"""Of columns."""
+KINDS = ("number", "category", "time", *WHOLE, "ignore")
+"""Names of columns."""
 
 
 def load(path: Path, data: DataConfig | None = None) -> Schema:
@@ -42,6 +42,8 @@ def parse(text: str, path: str = "schema.toml", data: DataConfig | None = None) 
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"not valid TOML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError(path, ["not valid TOML: nested too deeply"]) from error
     faults = _across(raw, data)
     try:
         schema = Schema.model_validate(raw)

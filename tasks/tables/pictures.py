@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from perdure.errors import DataRefused, UsageError
 from perdure.progress import track
 from perdure.strategies.features import images
-from perdure.tasks.tables import arrays, bundles
+from perdure.tasks.tables import arrays, bundles, foreign
 from perdure.tasks.tables.columns import ImageColumn
-from perdure.tasks.tables.items import Item
+from perdure.tasks.tables.image_item import Item
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 COLUMN = "image"
 TARGET = "label"
 LARGEST_SIDE = 224
-"""Pixels: larger images are not asked for by `init` unless it is told to."""
+"""Pixels: `init` uses no larger images by itself."""
 LOOKED_AT = 2_000
-"""Images, about, that `init` looks at to tell their size."""
+"""Images, about, that `init` looks at for their size."""
 MOST_PIXEL_BYTES = 4 * 2**30
-"""Of one experience, decoded: it is in memory whole while it is learned."""
+"""Bytes of one experience, decoded: it is in memory whole while it is learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,9 @@ class Picture:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether a path is a folder, a ZIP archive or NPZ arrays, and so no table."""
-    return path.is_dir() or (path.is_file() and bundles.is_zip(path))
+    """Whether a path is a folder, a ZIP archive or NPZ arrays, and holds no tables."""
+    found = path.is_dir() or (path.is_file() and bundles.is_zip(path))
+    return found and not foreign.holds_tables(path)
 
 
 def read_pictures(path: Path, column: str, kind: ImageColumn, target: str) -> pd.DataFrame:

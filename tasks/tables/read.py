@@ -1,37 +1,37 @@
 """Read a table from a file, as it stands there; what it means is the schema's business.
 
-CSV is read by the standard library's strict reader, not by pandas: pandas fills short rows
-up and closes an open quote at the end of the file without a word, and either one is how a
-file looks that was cut off on its way here.
+A file's kind is known by its first bytes: Parquet, Feather, or text, which may be compressed as a
+whole: CSV or JSON. What is none of these is refused with what it is and what to do.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from perdure.errors import DataRefused
-from perdure.tasks.tables import pictures
-from perdure.tasks.tables.columns import ImageColumn
-from perdure.tasks.tables.model import Schema
+from perdure.tasks.tables import (
+    arrow_reader,
+    csv_reader,
+    encodings,
+    foreign,
+    json_reader,
+    packing,
+    pictures,
+)
+from perdure.tasks.tables.columns import CategoryColumn, ImageColumn
+from perdure.tasks.tables.definition import ClassTarget, Schema
+from perdure.tasks.tables.refusing import refusing
+from perdure.tasks.tables.table import NOTHING, Known, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAGIC = b"PAR1"
-"""First four bytes of every Parquet file."""
-LONGEST_FIELD = 16 * 2**20
-"""Characters of a CSV field: a long text, or a sequence of about a million numbers."""
-CHUNK = 50_000
-"""CSV rows turned into columns at a time; bounds the memory taken by Python strings."""
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+__all__ = ["Table", "read", "read_file", "read_table"]
 
 
-def read(path: Path, schema: Schema) -> pd.DataFrame:
+@refusing
+def read(path: Path, schema: Schema) -> Table:
     """Read what a schema describes: images and their labels, or a table; see there.
 
     Raises:
@@ -39,19 +39,39 @@ def read(path: Path, schema: Schema) -> pd.DataFrame:
     """
     for name, column in schema.columns.items():
         if isinstance(column, ImageColumn):
-            return pictures.read_pictures(path, name, column, schema.target.name)
-    return read_table(path)
+            return Table(pictures.read_pictures(path, name, column, schema.target.name))
+    return read_file(path, _known(schema))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file.
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a table as `perdure ingest` reads it.
 
-    CSV: UTF-8 (with or without a byte order mark), commas, a header line, any line ends.
-    Blank lines are skipped, but counted. A link to a file is followed.
+    CSV: UTF-8, or UTF-16 with a byte order mark; commas, semicolons, tabs or vertical bars; a
+    header line, which comment lines (`# …`) or `sep=;` may precede; any line ends. Blank lines are
+    skipped, but counted. JSON lines, or a JSON array of records. Either may be compressed with
+    gzip, bzip2, xz or Zstandard. Parquet and Feather. A link to a file is followed.
+
+    Args:
+        path: The file.
 
     Returns:
-        The columns in the file's order. From CSV all are text, an empty field is ''; from
-        Parquet they have the file's types. The index is named `row`: 1 is the first data row.
+        The columns in the file's order. From text all are text, an empty field is ''; no word
+        is taken for a missing value. From Parquet and Feather they have the file's types. The
+        index is named `row`: 1 is the first data row.
+
+    Raises:
+        DataRefused: The file cannot be read as a table, or has no rows.
+    """
+    return read_file(Path(path)).frame
+
+
+@refusing
+def read_file(path: Path, known: Known = NOTHING) -> Table:
+    """Read a table, and note how; see `read_table`.
+
+    Args:
+        path: The file.
+        known: What the schema knows, where there is one.
 
     Raises:
         DataRefused: The file cannot be read as a table, or has no rows.
@@ -60,119 +80,53 @@ def read_table(path: Path) -> pd.DataFrame:
         if not path.exists():
             what = "is a link to nothing" if path.is_symlink() else "does not exist"
             raise DataRefused(f"{path} {what}")
+        if path.is_dir():
+            foreign.refuse_folder(path)
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is not a regular file"
-            raise DataRefused(f"{path} {what}", hint="perdure ingest FILE...")
-        with path.open("rb") as file:
-            head = file.read(65_536)
-        if not head:
+            raise DataRefused(f"{path} is not a regular file", hint="perdure ingest FILE...")
+        source = packing.source(path)
+        if not source.head:
             raise DataRefused(f"{path.name} is empty (0 bytes)")
-        if head.startswith(MAGIC) or path.suffix.lower() in {".parquet", ".pq"}:
-            return _parquet(path)
-        _not_text(path.name, head)
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            return _csv(text, path.name)
+        return _of_source(source, known)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         raise DataRefused(f"{path.name} cannot be read: {error}") from error
 
 
-def _not_text(name: str, head: bytes) -> None:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataRefused(f"{name} is UTF-16", hint="save it as CSV in UTF-8")
-    if b"\0" in head:
-        raise DataRefused(f"{name} is binary: neither CSV nor Parquet")
-
-
-def _csv(text: TextIO, name: str) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    reader = csv.reader(text, strict=True)
-    usual = csv.field_size_limit(LONGEST_FIELD)
-    try:
-        header = next(reader, [])
-        if not header:
-            raise DataRefused(f"{name} has no header line")
-        _names_differ(header, name)
-        _commas(header, name)
-        numbers: list[int] = []
-        chunks: list[list[pa.Array]] = []
-        rows = _rows(reader, len(header), name)
-        while part := list(islice(rows, CHUNK)):
-            numbers += [number for number, _ in part]
-            columns = zip(*(fields for _, fields in part), strict=True)
-            chunks.append([pa.array(column, pa.large_string()) for column in columns])
-    except csv.Error as error:
-        raise DataRefused(f"{name}, line {reader.line_num}: {error}") from error
-    except UnicodeDecodeError as error:
-        bad = error.object[error.start]
-        raise DataRefused(
-            f"{name} is not UTF-8: byte 0x{bad:02x} after line {reader.line_num}",
-            hint="save it as CSV in UTF-8",
-        ) from error
-    finally:
-        csv.field_size_limit(usual)
-    if not numbers:
-        raise DataRefused(f"{name} has a header but no rows")
-    whole = [pa.chunked_array(list(parts)) for parts in zip(*chunks, strict=True)]
-    index = pd.Index(numbers, dtype="int64", name="row")
-    return pd.DataFrame(
-        {
-            column: pd.Series(values.to_pandas().to_numpy(), index=index, dtype="str")
-            for column, values in zip(header, whole, strict=True)
-        }
-    )
-
-
-def _rows(reader: Iterator[list[str]], width: int, name: str) -> Iterator[tuple[int, list[str]]]:
-    for number, fields in enumerate(reader, start=1):
-        if not fields:
-            continue
-        if len(fields) != width:
+def _of_source(source: packing.Source, known: Known) -> Table:
+    typed = _typed(source)
+    if typed is not None:
+        if source.packing is not None:
             raise DataRefused(
-                f"{name}, row {number} has {len(fields)} fields, the header has {width}",
-                hint="the file was cut off, or a comma inside a value is not quoted",
+                f"{source.name} is {typed} compressed with {source.packing}",
+                hint=f"unpack it: {typed} is compressed inside",
             )
-        yield number, fields
+        reader = arrow_reader.read_parquet if typed == "Parquet" else arrow_reader.read_feather
+        return reader(source.path, known)
+    foreign.refuse_foreign(source)
+    encoding, called = encodings.encoding_of(source)
+    notes = [] if called == "UTF-8" else [f"the encoding is {called}"]
+    if json_reader.is_json(source, encoding):
+        return json_reader.read_json(source, encoding, known, notes)
+    return csv_reader.read_csv(source, encoding, known, notes)
 
 
-def _names_differ(names: list[str], file: str) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise DataRefused(f"{file} has more than one column named {', '.join(map(repr, doubles))}")
-    if "" in names:
-        raise DataRefused(f"{file}: column {names.index('') + 1} has no name")
+def _typed(source: packing.Source) -> str | None:
+    """Whether a file is Parquet or Feather, by its first bytes or, damaged, by its suffix."""
+    if source.head.startswith(arrow_reader.PARQUET) or source.suffix in (".parquet", ".pq"):
+        return "Parquet"
+    # Eight bytes, as the header of a CSV may begin with the letters.
+    if source.head.startswith(arrow_reader.FEATHER):
+        return "Feather"
+    damaged = source.suffix in (".feather", ".arrow") and not source.head.startswith(b"\xff" * 4)
+    return "Feather" if damaged and not source.head.startswith(b"FEA1") else None
 
 
-def _commas(header: list[str], file: str) -> None:
-    for mark, called in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and mark in header[0]:
-            raise DataRefused(
-                f"{file} seems to separate its fields with {called}",
-                hint="save it with commas, or as Parquet",
-            )
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-        # pandas stores an unnamed index as a column of its own; it is not data.
-        names = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
-        _names_differ(names, path.name)
-        if not names:
-            raise DataRefused(f"{path.name} has no columns")
-        frame: pd.DataFrame = table.select(names).to_pandas(
-            ignore_metadata=True, integer_object_nulls=True
-        )
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).partition("\n")[0]
-        raise DataRefused(f"{path.name} cannot be read as Parquet: {first}") from error
-    if frame.empty:
-        raise DataRefused(f"{path.name} has columns but no rows")
-    frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
-    return frame
+def _known(schema: Schema) -> Known:
+    """What the schema knows of the files that it describes."""
+    names = [*schema.columns, schema.target.name]
+    words = list(names)
+    for column in schema.columns.values():
+        words += column.categories if isinstance(column, CategoryColumn) else ()
+    if isinstance(schema.target, ClassTarget):
+        words += [label for label in schema.target.classes if isinstance(label, str)]
+    return Known(frozenset(names), any(word.startswith((" ", "\t")) for word in words))

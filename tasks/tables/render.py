@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from perdure.reading.formats import NumberFormat
 from perdure.tasks.tables.columns import (
     CategoryColumn,
     Column,
@@ -12,8 +13,10 @@ from perdure.tasks.tables.columns import (
     NumberColumn,
     SequenceColumn,
     TextColumn,
+    TimeColumn,
+    Written,
 )
-from perdure.tasks.tables.model import ClassTarget, Label, Schema, ValueTarget
+from perdure.tasks.tables.definition import ClassTarget, Label, Schema, ValueTarget
 from perdure.tasks.tables.parse import bare_key
 
 _HEAD = """\
@@ -62,10 +65,18 @@ _COLUMNS = """\
 
 # The columns. `kind` is one of
 #   "number"    a value that is no number is refused. To refuse numbers outside a range too,
-#               write min = NUMBER and max = NUMBER.
+#               write min = NUMBER and max = NUMBER. How text writes them: decimal = ",",
+#               grouping = "." between thousands, unit = "%" before or after, and
+#               missing = ["?"] for what stands for no number.
 #   "category"  unseen = "allow" lets words through that are not listed (the model treats them
 #               all alike, as unseen, and ingest says how many rows have some); "refuse" refuses
-#               their rows, as it must be for truth values.
+#               their rows, as it must be for truth values. A word that differs by case or spaces
+#               alone from a listed one is that one. Of very many words, buckets = 1024 in place
+#               of a list gives each one of so many codes.
+#   "time"      a date, perhaps with a time of day: format = "iso", "unix" (seconds), or such as
+#               "%d.%m.%Y"; zone = "Europe/Berlin" is that of times without an offset, and the
+#               clock that the model sees. It sees the time that passed, and the place in the
+#               year, the week and the day: sees = ["elapsed", "year", "week", "day"].
 #   "ignore"    kept in the data, but neither checked nor seen by the model.
 # nullable = true lets missing values through.
 # To learn from one column of text, or of numbers in order such as "1.5 2 3", make that one
@@ -127,7 +138,8 @@ def render(schema: Schema) -> str:
         if target.max_classes != ClassTarget.model_fields["max_classes"].default:
             parts.append(f"max_classes = {target.max_classes}\n")
     else:
-        parts.append(_VALUES.format(name=_text(target.name)) + "".join(_limits(target)))
+        parts.append(_VALUES.format(name=_text(target.name)))
+        parts += [*_limits(target), *_written(target)]
     parts.append(_COLUMNS if schema.kind == "table" else _WHOLE[schema.kind])
     parts += [f"\n{toml_section(name, column)}" for name, column in schema.columns.items()]
     return "".join(parts)
@@ -140,17 +152,36 @@ def toml_section(name: str, column: Column) -> str:
         lines.append(f"nullable = {str(column.nullable).lower()}\n")
     if isinstance(column, (NumberColumn, SequenceColumn)):
         lines += _limits(column)
+    if isinstance(column, NumberColumn):
+        lines += _written(column)
+    if isinstance(column, TimeColumn):
+        lines.append(f"nullable = {str(column.nullable).lower()}\n")
+        lines.append(f"format = {_text(column.format)}\nzone = {_text(column.zone)}\n")
+        lines.append(f"sees = {toml_list(column.sees)}\n")
     if isinstance(column, (ImageColumn, TextColumn, SequenceColumn)):
         lines += _settings(column)
     if isinstance(column, CategoryColumn):
         lines.append(f"unseen = {_text(column.unseen)}\n")
-        lines.append(f"categories = {toml_list(column.categories)}\n")
+        if column.buckets:
+            lines.append(f"buckets = {column.buckets}\n")
+        else:
+            lines.append(f"categories = {toml_list(column.categories)}\n")
     return "".join(lines)
 
 
 def _settings(column: ImageColumn | TextColumn | SequenceColumn) -> Iterable[str]:
     for key, value in column.model_dump(exclude={"kind", "nullable", "min", "max"}).items():
         yield f"{key} = {_text(value) if isinstance(value, str) else value}\n"
+
+
+def _written(column: Written) -> Iterable[str]:
+    """How numbers are written, where that is not as usual."""
+    usual = NumberFormat()
+    for key in ("decimal", "grouping", "unit"):
+        if (value := getattr(column, key)) != getattr(usual, key):
+            yield f"{key} = {_text(value)}\n"
+    if column.missing:
+        yield f"missing = {toml_list(column.missing)}\n"
 
 
 def _limits(column: NumberColumn | SequenceColumn | ValueTarget) -> Iterable[str]:

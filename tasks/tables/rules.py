@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from perdure.reading import rules, values
+from perdure.reading.rules import Rules, listed
 from perdure.strategies.features import items
-from perdure.tasks.tables import values
 from perdure.tasks.tables.columns import (
     CategoryColumn,
     IgnoredColumn,
@@ -17,8 +18,10 @@ from perdure.tasks.tables.columns import (
     NumberColumn,
     SequenceColumn,
     TextColumn,
+    TimeColumn,
 )
-from perdure.tasks.tables.model import ClassTarget, Label, ValueTarget
+from perdure.tasks.tables.definition import ClassTarget, Label, Schema, ValueTarget
+from perdure.tasks.tables.sequences import as_sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +31,7 @@ Kind = (
     | CategoryColumn
     | ImageColumn
     | TextColumn
+    | TimeColumn
     | SequenceColumn
     | IgnoredColumn
     | ClassTarget
@@ -45,28 +49,40 @@ class Finding(NamedTuple):
     rule: str
 
 
-def canonical(column: pd.Series[Any], kind: Kind) -> tuple[pd.Series[Any], values.Mask]:
-    """A column in its canonical type, and where a value is not of that type."""
+def canonical(
+    column: pd.Series[Any], kind: Kind, known: Sequence[Label] = ()
+) -> tuple[pd.Series[Any], values.Mask]:
+    """A column in its canonical type, and where a value is not of that type.
+
+    Args:
+        column: As it stands in the file.
+        kind: What the schema says of it.
+        known: Of a target, the classes that the schema does not list but a model knows.
+    """
     import pandas as pd
 
     wrong = np.zeros(len(column), dtype=bool)
     if isinstance(kind, (NumberColumn, ValueTarget)):
-        numbers, wrong = values.as_numbers(column)
+        numbers, wrong = values.as_numbers(column, kind.format)
         return pd.Series(numbers + 0.0, index=column.index), wrong
+    if isinstance(kind, TimeColumn):
+        times, wrong = values.as_times(column, kind.format_of_times)
+        return pd.Series(times, index=column.index), wrong
     if isinstance(kind, ClassTarget):
-        objects, wrong = values.as_labels(column, type(kind.classes[0]))
+        classes = known_classes(kind, known)
+        objects, wrong = values.as_labels(column, type(kind.classes[0]), classes)
     elif isinstance(kind, ImageColumn):
         objects = np.empty(len(column), dtype=object)
         objects[:] = [picture.pixels for picture in column.tolist()]
         wrong = np.array([pixels is None for pixels in objects], dtype=bool)
     elif isinstance(kind, SequenceColumn):
-        objects, wrong = values.as_sequences(column)
+        objects, wrong = as_sequences(column)
     elif isinstance(kind, TextColumn):
         objects = values.as_texts(column)
+    elif isinstance(kind, CategoryColumn):
+        objects = values.as_words(column, kind.categories, truth=kind.truth)
     else:
         objects = values.as_text(column)
-        if isinstance(kind, CategoryColumn) and kind.truth:
-            objects = values.as_truth_words(objects)
     # dtype=object, or pandas 3 makes text a `str` column and None a NaN.
     return pd.Series(objects, index=column.index, dtype=object), wrong
 
@@ -125,11 +141,13 @@ def wrong_types(
     """A finding for each value that is not of its column's type."""
     if not wrong.any():
         return
-    what = "is not a number"
+    what = rules.NOT_A_NUMBER
+    if isinstance(kind, TimeColumn):
+        what = f"is not {kind.format_of_times.words}"
     if isinstance(kind, ClassTarget):
-        what = f"is not one of the classes {_listed(kind.classes)}"
+        what = f"is not one of the classes {listed(kind.classes)}"
         if kind.new_classes == "allow":
-            what = f"is not of the same type as the classes {_listed(kind.classes)}"
+            what = f"is not of the same type as the classes {listed(kind.classes)}"
     bad = column[wrong]
     texts = values.as_text(bad)
     for row, text, value in zip(bad.index, texts, bad.tolist(), strict=True):
@@ -155,42 +173,57 @@ def broken_rules(
     kinds: dict[str, Kind],
     known: set[tuple[int, str]],
 ) -> Iterator[Finding]:
-    """What pandera finds in the typed columns; each value's first broken rule only."""
-    import pandera.pandas as pandera
-
-    rules = {name: _rules(kind) for name, kind in kinds.items()}
+    """What breaks a rule in the typed columns; each value's first broken rule only."""
+    rows_of = [int(row) for row in frame.index]
+    at = {row: place for place, row in enumerate(rows_of)}
+    done: dict[str, list[int]] = {}
+    for row, column in known:
+        done.setdefault(column, []).append(at[row])
     for name, kind in kinds.items():
         if isinstance(kind, SequenceColumn):
             yield from _broken_limits(frame[name], typed[name], name, kind, known)
-    model = pandera.DataFrameSchema(
-        {
-            name: pandera.Column(
-                None,
-                nullable=not isinstance(kind, (ClassTarget, ValueTarget))
-                and (isinstance(kind, IgnoredColumn) or getattr(kind, "nullable", False)),
-                checks=[pandera.Check(test, name=what) for what, test in rules[name].items()],
-            )
-            for name, kind in kinds.items()
-        }
-    )
-    try:
-        model.validate(typed, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        if cases["index"].isna().any():  # a check itself failed: ours to mend, not the data's
-            raise
-        texts = {name: values.as_text(frame[name]) for name in cases["column"].unique()}
-        at = {row: i for i, row in enumerate(frame.index)}
-        for row, name, what in zip(cases["index"], cases["column"], cases["check"], strict=True):
-            if (int(row), name) in known:
-                continue
-            known.add((int(row), name))
-            text = texts[name][at[int(row)]]
-            if what == "not_nullable":
-                yield Finding(int(row), name, text, f"{name} is missing", "is missing")
-            else:
-                shown = _shown(text, kinds[name])
-                yield Finding(int(row), name, text, f"{name} = {shown} {what}", what)
+        wrong = np.zeros(len(frame), dtype=bool)
+        wrong[done.get(name, [])] = True
+        texts = None
+        for rows, what in _broken(typed[name], wrong, kind):
+            texts = values.as_text(frame[name]) if texts is None else texts
+            for place in np.flatnonzero(rows):
+                row, text = rows_of[place], texts[place]
+                known.add((row, name))
+                reason = rules.sentence(name, text, what, numeric=_numeric(kind))
+                yield Finding(row, name, text, reason, what)
+
+
+def _broken(
+    typed: pd.Series[Any], wrong: values.Mask, kind: Kind
+) -> Iterator[tuple[values.Mask, str]]:
+    if isinstance(kind, ClassTarget):
+        yield from rules.broken(typed.to_numpy(dtype=object), wrong, Rules(nullable=False))
+        if kind.new_classes == "refuse":
+            strange = ~typed.isin(kind.classes).to_numpy() & ~typed.isna().to_numpy() & ~wrong
+            if strange.any():
+                yield strange, f"is not one of the classes {listed(kind.classes)}"
+        return
+    typed_as = np.float64 if _numeric(kind) or isinstance(kind, TimeColumn) else object
+    found = typed.to_numpy(dtype=typed_as)
+    yield from rules.broken(found, wrong, rules_of(kind))
+
+
+def rules_of(kind: Kind) -> Rules:
+    """What is asked of a value beside its kind; see `perdure.reading.rules`."""
+    if isinstance(kind, (IgnoredColumn, ImageColumn)):
+        return Rules()
+    nullable = getattr(kind, "nullable", False)
+    if isinstance(kind, (NumberColumn, ValueTarget)):
+        return Rules(nullable, kind.min, kind.max)
+    if isinstance(kind, CategoryColumn) and kind.unseen == "refuse":
+        return Rules(nullable, words=kind.categories)
+    return Rules(nullable)
+
+
+def rules_of_features(schema: Schema) -> dict[str, Rules]:
+    """What is asked of the values of each column that the model sees, by its name."""
+    return {name: rules_of(schema.columns[name]) for name in schema.features}
 
 
 def _broken_limits(
@@ -223,33 +256,9 @@ def _broken_limits(
         )
 
 
-def _rules(kind: Kind) -> dict[str, Any]:
-    """What to say of a value, to the test that tells the good ones."""
-    if isinstance(kind, (NumberColumn, ValueTarget)):
-        rules: dict[str, Any] = {"is not finite": lambda s: np.isfinite(s)}
-        if kind.min is not None:
-            rules[f"is below the minimum {kind.min:g}"] = lambda s: s >= kind.min
-        if kind.max is not None:
-            rules[f"is above the maximum {kind.max:g}"] = lambda s: s <= kind.max
-        return rules
-    if isinstance(kind, ClassTarget):
-        if kind.new_classes == "allow":
-            return {}
-        return {
-            f"is not one of the classes {_listed(kind.classes)}": lambda s: s.isin(kind.classes)
-        }
-    if isinstance(kind, CategoryColumn) and kind.unseen == "refuse":
-        return {f"is not one of {_listed(kind.categories)}": lambda s: s.isin(kind.categories)}
-    return {}
+def _numeric(kind: Kind) -> bool:
+    return isinstance(kind, (NumberColumn, ValueTarget))
 
 
-def _listed(words: tuple[Any, ...], most: int = 8) -> str:
-    shown = ", ".join(repr(word) for word in words[:most])
-    return shown + (f" … ({len(words)} in all)" if len(words) > most else "")
-
-
-def _shown(text: str | None, kind: Kind, most: int = 60) -> str:
-    text = "" if text is None else text
-    cut = text if len(text) <= most else text[:most] + "…"
-    plain = isinstance(kind, (NumberColumn, ValueTarget)) and values.is_number(text)
-    return cut if plain else repr(cut)
+def _shown(text: str | None, kind: Kind) -> str:
+    return rules.shown(text, plain=_numeric(kind) and values.is_number(text or ""))

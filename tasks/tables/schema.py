@@ -8,18 +8,22 @@ from perdure.tasks.tables.columns import (
     NumberColumn,
     SequenceColumn,
     TextColumn,
+    TimeColumn,
 )
+from perdure.tasks.tables.definition import ClassTarget, Schema, ValueTarget
 from perdure.tasks.tables.differences import accepted, differences
-from perdure.tasks.tables.infer import infer, infer_pictures
+from perdure.tasks.tables.infer import ColumnKind, Examined, examine, infer, infer_pictures
 from perdure.tasks.tables.lift import Inferred, inferred, lifted
-from perdure.tasks.tables.model import ClassTarget, Schema, ValueTarget
 from perdure.tasks.tables.parse import load, parse
 from perdure.tasks.tables.render import render
+from perdure.tasks.tables.rules import rules_of_features
 
 __all__ = [
     "CategoryColumn",
     "ClassTarget",
     "Column",
+    "ColumnKind",
+    "Examined",
     "IgnoredColumn",
     "ImageColumn",
     "Inferred",
@@ -27,9 +31,11 @@ __all__ = [
     "Schema",
     "SequenceColumn",
     "TextColumn",
+    "TimeColumn",
     "ValueTarget",
     "accepted",
     "differences",
+    "examine",
     "infer",
     "infer_pictures",
     "inferred",
@@ -37,4 +43,5 @@ __all__ = [
     "load",
     "parse",
     "render",
+    "rules_of_features",
 ]

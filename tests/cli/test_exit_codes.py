@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from perdure import config, disk, errors
+from perdure import config, disk, errors, exhausted
 from perdure.errors import EXIT_CODES, PerdureError
 from perdure.tasks import locks
 from perdure.tasks.registry import client
@@ -104,7 +107,7 @@ def test_3_refused_by_a_gate(cli: Cli, lived: Path) -> None:
     said = cli("promote", "3", "-w", lived)
     assert said.code == 3
     assert said.err.startswith("Refused:")
-    assert "perdure promote 3 --force --reason" in said.err
+    assert f"perdure promote -w {lived} 3 --force --reason" in said.err
 
 
 def test_4_somebody_holds_the_lock(cli: Cli, workspace: Path) -> None:
@@ -139,6 +142,47 @@ def test_1_a_full_disk_says_what_to_do_whoever_told_of_it() -> None:
     said = client.unreachable("sqlite:////srv/mlflow.db", told[2])
     assert "the disk is full" in said.message
     assert "free some space" in (said.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        (OSError(27, "File too large"), "a file would be larger than the limit"),
+        (MemoryError(), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
+        (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
+    ],
+)
+def test_a_limit_of_the_process_is_named_whoever_told_of_it(told: Exception, what: str) -> None:
+    for one in (told, wrapped(errors.Fault("it failed"), told)):
+        found = exhausted.named(one)
+        assert found is not None
+        assert what in found.what
+    assert exhausted.named(OSError(13, "Permission denied")) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "arguments", "said"),
+    [
+        (resource.RLIMIT_FSIZE, 1024, ("ingest", "new.csv"), "ulimit -f unlimited"),
+        (resource.RLIMIT_AS, 900_000_000, ("retrain",), "ulimit -v unlimited"),
+    ],
+)
+def test_a_limit_ends_in_our_words_and_loses_nothing(
+    cli: Cli, workspace: Path, limit: int, most: int, arguments: tuple[str, ...], said: str
+) -> None:
+    new = workspace.parent / "new.csv"
+    new.write_text(kit.table(7, 80))
+    command = [sys.executable, "-P", "-m", "perdure", *arguments, "-w", str(workspace)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=workspace.parent, timeout=240,
+        preexec_fn=lambda: resource.setrlimit(limit, (most, most)),
+    )  # fmt: skip
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode != 0
+    assert cli("ingest", new, "-w", workspace).code == 0
+    assert cli("status", "-w", workspace).code == 0
 
 
 def wrapped(error: Exception, cause: Exception) -> Exception:

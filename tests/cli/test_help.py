@@ -35,10 +35,16 @@ COMMANDS = [
     "up",
     "down",
     "logs",
+    "open",
     "deploy",
     "worker",
     "backup",
     "restore",
+    "prune",
+    "forget",
+    "trace",
+    "verify",
+    "reproduce",
 ]
 GROUP: Any = typer.main.get_command(app)
 HEAVY = [
@@ -47,7 +53,6 @@ HEAVY = [
     "mlflow",
     "dvc",
     "pandas",
-    "pandera",
     "prefect",
     "matplotlib",
     "sklearn",

@@ -45,11 +45,19 @@ def test_status(cli: Cli, lived: Path) -> None:
     for alias in ("champion", "challenger"):
         one = value[alias]
         assert set(one) == {
-            "version", "promoted_at", "weights_sha256", "state_sha256", "cursor", "data",
+            "version", "score", "promoted_at", "weights_sha256", "state_sha256", "cursor", "data",
         }  # fmt: skip
         is_learner(one)
         assert one["version"] == 1
         assert is_time(one["promoted_at"])
+        assert one["score"]["metric"] == "accuracy"
+        assert one["score"]["rows"] >= 1
+        assert 0 <= one["score"]["baseline"] <= 1
+    # What arrived last was measured with the champion of then, before it was learned.
+    latest = value["latest"]
+    assert set(latest) == {"experience", "rows", "version", "metric", "value"}
+    assert (latest["experience"][:6], latest["rows"]) == ("000003", 240)
+    assert 0 <= latest["value"] <= 1
     assert value["experiences"] == 4
     assert [one[:6] for one in value["pending"]] == ["000004"]
     assert [one["id"][:6] for one in value["held"]] == ["000002", "000003"]
@@ -68,6 +76,7 @@ def test_status_of_a_new_workspace(cli: Cli, workspace: Path) -> None:
     assert value["challenger"] is None
     assert len(value["pending"]) == value["experiences"] == 1
     assert value["held"] == value["quarantined"] == []
+    assert value["latest"] is None
 
 
 def test_history(cli: Cli, lived: Path) -> None:
@@ -102,8 +111,10 @@ def test_show(cli: Cli, lived: Path, number: int) -> None:
     assert value["version"] == number
     assert set(value) >= {
         "promoted_at", "parent", "verdict", "reasons", "findings", "metrics", "matrix", "strategy",
-        "code", "run_id", "experience", "aliases", "learning_key", "created_at",
+        "code", "run_id", "experience", "aliases", "learning_key", "created_at", "rows",
+        "distinct_rows",
     }  # fmt: skip
+    assert 0 < value["distinct_rows"] <= value["rows"]
     assert value["parent"] == (None, 1, 2)[number - 1]
     assert value["verdict"] == ("passed", "passed", "refused")[number - 1]
     assert value["aliases"] == (["champion", "challenger"] if number == 1 else [])
@@ -143,8 +154,8 @@ def test_doctor(cli: Cli, lived: Path) -> None:
     checks = asked(cli, "doctor", "-w", lived)["checks"]
     names = [one["name"] for one in checks]
     assert set(names) == {
-        "versions", "git", "workspace", "disk", "inbox", "dvc", "remote", "git remote", "mlflow",
-        "prefect", "device", "schema",
+        "versions", "git", "workspace", "disk", "inbox", "locks", "dvc", "remote", "git remote",
+        "mlflow", "prefect", "device", "schema",
     }  # fmt: skip
     assert len(set(names)) == len(names)
     assert all(set(one) == {"name", "ok", "detail", "mend"} for one in checks)
@@ -153,14 +164,14 @@ def test_doctor(cli: Cli, lived: Path) -> None:
 
 def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
     made = journey.said["init"].json
-    assert set(made) == {"workspace", "model", "task", "first"}
+    assert set(made) == {"workspace", "model", "task", "first", "columns", "notes"}
     assert (made["model"], made["task"]) == ("small", "classification")
     assert made["first"]["outcome"] == "ingested"
 
     files = journey.said["ingest"].json["files"]
     keys = {
         "file", "outcome", "experience", "rows", "refused_rows", "reasons", "folder",
-        "refused_share", "joined_rows", "notes",
+        "refused_share", "joined_rows", "notes", "distinct_rows", "files",
     }  # fmt: skip
     assert all(set(one) == keys for one in files)
     assert [(one["file"], one["outcome"], one["rows"]) for one in files] == [
@@ -169,13 +180,15 @@ def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
     ]
 
     result = journey.said["retrain"].json
-    assert set(result) == {"learned", "champion", "challenger", "profile"}
+    assert set(result) == {"learned", "champion", "challenger", "metric", "profile"}
     assert result["profile"] is None
     assert [one["version"] for one in result["learned"]] == [1, 2]
     assert set(result["learned"][0]) == {
         "experience", "version", "verdict", "reasons", "promoted", "prequential", "average",
-        "forgetting", "arrival", "drift",
+        "forgetting", "rows", "contender", "settings", "arrival", "drift",
     }  # fmt: skip
+    assert result["metric"] == "accuracy"
+    assert all(one["rows"] >= 1 for one in result["learned"])
 
     taken_back = journey.said["rollback"].json
     assert set(taken_back) == {"version", "replaced", "held", "changed"}

@@ -19,7 +19,6 @@ HEAVY = [
     "mlflow",
     "dvc",
     "pandas",
-    "pandera",
     "prefect",
     "matplotlib",
     "sklearn",
@@ -167,7 +166,7 @@ def test_a_disk_that_is_nearly_full_is_said(
 
 
 def test_the_table_of_a_verdict_is_alike_everywhere(cli: Cli, lived: Path) -> None:
-    from perdure import verdict_table
+    from perdure import escaping, verdict_table
     from perdure.tasks.registry import pages
 
     registry = kit.registry(lived)
@@ -184,7 +183,7 @@ def test_the_table_of_a_verdict_is_alike_everywhere(cli: Cli, lived: Path) -> No
     for row in verdict_table.rows(verdict):
         for cell in row:
             assert cell in " ".join(shown.split())
-            assert verdict_table.escape(cell) in page
+            assert escaping.markdown(cell) in page
     past = next(reason for reason in verdict.reasons if reason.gate == "past")
     assert f"{past.value:.4f} accuracy" in asked.out
     assert "shown to be worse by more than the margin" in asked.out

@@ -16,6 +16,7 @@ from perdure.records import (
     ColumnDrift,
     Drift,
     Learned,
+    Promoted,
     Reason,
     Retrained,
     Standing,
@@ -67,10 +68,10 @@ def tables(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(" ")]
 
 
-def test_a_contender_that_is_promoted(terminal: io.StringIO) -> None:
+def test_a_contender_that_is_promoted(terminal: io.StringIO, width: int) -> None:
     moved = dataclasses.replace(ARRIVAL, action="promoted", version=8)
     one = learned(version=None, verdict="postponed", reasons=("promoted: …",), arrival=moved)
-    results.retrained(Retrained((one, learned()), 9, 9))
+    results.retrained(Retrained((one, learned()), 9, 9, "accuracy"))
     shown = terminal.getvalue()
     assert "contender promoted" in shown
     assert (
@@ -79,13 +80,13 @@ def test_a_contender_that_is_promoted(terminal: io.StringIO) -> None:
     ) in shown
     assert "perdure release" not in shown
     assert not one.kept_back
-    assert all(len(line.rstrip()) <= 80 for line in tables(shown))
+    assert all(len(line.rstrip()) <= width for line in tables(shown))
 
 
 def test_an_automatic_rollback(terminal: io.StringIO) -> None:
     moved = dataclasses.replace(ARRIVAL, action="rolled back", version=5)
     one = learned(version=None, verdict="postponed", reasons=("rolled back: …",), arrival=moved)
-    results.retrained(Retrained((one,), 5, 5))
+    results.retrained(Retrained((one,), 5, 5, "accuracy"))
     assert "rolled back" in terminal.getvalue()
     assert "version 5 is better than the champion, version 6 (loss 0.400" in terminal.getvalue()
     assert "perdure release ID" in terminal.getvalue()
@@ -96,15 +97,17 @@ def test_an_experience_that_is_broken(terminal: io.StringIO) -> None:
     moved = dataclasses.replace(ARRIVAL, action="held", standings=())
     reasons = ("broken: `pressure`: other units?",)
     one = learned(version=None, verdict="refused", reasons=reasons, arrival=moved, drift=DRIFT)
-    results.retrained(Retrained((one,), 6, 6))
+    results.retrained(Retrained((one,), 6, 6, "accuracy"))
     assert "broken, and held before it was learned: `pressure`: other" in terminal.getvalue()
     assert one.kept_back
 
 
 def test_a_version_that_is_refused_and_one_that_is_let_go(terminal: io.StringIO) -> None:
     gone = dataclasses.replace(ARRIVAL, let_go=(4,), reasons=("shown to be worse on 365 rows",))
-    one = learned(verdict="refused", reasons=("past: worse",), promoted=False, arrival=gone)
-    results.retrained(Retrained((one,), 6, 6))
+    one = learned(
+        verdict="refused", reasons=("past: worse",), promoted=False, arrival=gone, contender=True
+    )
+    results.retrained(Retrained((one,), 6, 6, "accuracy"))
     shown = terminal.getvalue()
     assert "✗ 000009-aaaaaaaa: past: worse" in shown
     assert "version 9 is tried on what arrives next" in shown
@@ -180,3 +183,154 @@ def test_a_version_of_an_older_perdure_has_neither(terminal: io.StringIO) -> Non
     state.before(to_json(ARRIVAL), to_json(DRIFT))
     assert "those that might serve had on it" in terminal.getvalue()
     assert "Drift, from what the champion had learned: broken: pressure" in terminal.getvalue()
+
+
+def heads(text: str) -> list[str]:
+    """The words of the lines above the rule of the first table."""
+    lines = text.splitlines()
+    rule = next(place for place, line in enumerate(lines) if "───" in line)
+    return " ".join(lines[:rule]).split()
+
+
+@pytest.mark.parametrize(
+    ("metric", "side", "way"),
+    [("accuracy", "↑", "higher"), ("balanced_accuracy", "↑", "higher"), ("log_loss", "↓", "lower"),
+     ("mae", "↓", "lower"), ("r2", "↑", "higher")],
+)  # fmt: skip
+def test_a_retraining_names_its_metric_and_its_good_side(
+    terminal: io.StringIO, width: int, metric: str, side: str, way: str
+) -> None:
+    values = {"accuracy": 0.1, "balanced_accuracy": 0.2, "log_loss": 0.3, "mae": 12345.678}
+    values = {**values, "r2": 0.4, "rmse": 9e9}
+    one = learned(prequential=values, average=values, forgetting=-0.5, rows=1234)
+    results.retrained(Retrained((one,), 9, 9, metric))
+    shown = terminal.getvalue()
+    head = "".join(heads(shown))
+    if width >= words.NARROW:
+        assert head.count(metric) == 2
+    assert head.count(side) == 2 + (side == "↓")
+    assert f"{metric}: {way} is better" in " ".join(shown.split())
+    cells = next(line for line in tables(shown) if "000009" in line).split()
+    wanted = "12,345.7" if metric == "mae" else f"{values[metric]:.3f}"
+    assert cells[-4:] == [wanted, wanted, "1,234", "-0.500"]
+    assert all(len(line.rstrip()) <= width for line in tables(shown))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(12345.678, "12,345.7"), (12.3456, "12.346"), (0.00012345, "0.000123"), (0.0, "0.000"),
+     (-250.04, "-250.0"), (None, "–"), (float("nan"), "–")],
+)  # fmt: skip
+def test_a_number_in_the_unit_of_the_target(value: float | None, shown: str) -> None:
+    assert words.measured("mae", value) == shown
+    if value is not None and abs(value) < 10:  # a share, or log loss, has three decimals
+        assert words.measured("accuracy", value) == f"{value:.3f}"
+
+
+def refused(**more: Any) -> Learned:
+    plain = learned(verdict="refused", reasons=("past: worse",), promoted=False, rows=80)
+    return dataclasses.replace(plain, **more)
+
+
+def sentences(terminal: io.StringIO) -> str:
+    return " ".join(terminal.getvalue().split())
+
+
+def test_a_refusal_names_its_setting_and_the_commands(terminal: io.StringIO) -> None:
+    one = refused(contender=True, settings=("past_margin",))
+    results.retrained(Retrained((one,), 6, 6, "accuracy"))
+    shown = sentences(terminal)
+    assert "change [gates] past_margin; then perdure release 000009-aaaaaaaa and" in shown
+    assert "and perdure retrain To let version 9 serve as it is: perdure promote 9 --force" in shown
+    assert "version 9 is tried on what arrives next" in shown
+    assert "Nothing serves yet" not in shown
+
+
+def test_a_refusal_for_good_is_not_said_to_be_tried_again(terminal: io.StringIO) -> None:
+    results.retrained(Retrained((refused(reasons=("sanity: one class",)),), 6, 6, "accuracy"))
+    shown = sentences(terminal)
+    assert "version 9 is not tried on what arrives next" in shown
+    assert "[gates]" not in shown
+    assert "perdure release 000009-aaaaaaaa and perdure retrain" in shown
+    assert "perdure promote 9 --force --reason TEXT" in shown
+
+
+@pytest.mark.parametrize(
+    ("metric", "helps", "strange"),
+    [("accuracy", 'training.class_weights = "balanced"', "rmse"), ("mae", "rmse", "class_weights")],
+)
+def test_a_first_refusal_says_that_nothing_serves(
+    terminal: io.StringIO, metric: str, helps: str, strange: str
+) -> None:
+    one = refused(settings=("floor",), prequential=None)
+    results.retrained(Retrained((one,), None, None, metric))
+    shown = sentences(terminal)
+    assert "Nothing serves yet" in shown
+    assert "more rows: perdure ingest FILE" in shown
+    for part in (helps, "evaluation.metric", "[gates] floor", "perdure promote 9 --force"):
+        assert part in shown
+    assert strange not in shown.partition("Nothing serves yet")[2]
+
+
+def test_what_a_rollback_holds_has_no_way_past_a_gate(terminal: io.StringIO) -> None:
+    moved = dataclasses.replace(ARRIVAL, action="rolled back", version=5)
+    one = learned(version=None, verdict="postponed", reasons=("rolled back: …",), arrival=moved)
+    results.retrained(Retrained((one,), 5, 5, "accuracy"))
+    shown = sentences(terminal)
+    assert "to learn it: perdure release ID and perdure retrain" in shown
+    assert "promote" not in shown
+
+
+STATUS: dict[str, Any] = {
+    "model": "small", "experiences": 2, "rows": 700, "moved_in_mlflow": [], "tournament": [],
+    "pending": [], "held": [], "quarantined": [], "inbox": [], "data_missing": False,
+    "disk_free_bytes": 1e12, "running": None, "challenger": None, "latest": None, "metric": "mae",
+    "waiting_files": [], "min_rows": 30,
+}  # fmt: skip
+CHAMPION = {
+    "version": 4, "promoted_at": "2026-11-21T08:57:52+00:00", "weights_sha256": "abcdef01" * 8,
+    "state_sha256": "12345678" * 8, "cursor": ["000001-aaaaaaaa"],
+    "score": {"metric": "mae", "value": 1234.5, "baseline": 2000.0, "rows": 140},
+}  # fmt: skip
+LATEST = {
+    "experience": "000002-bbbbbbbb", "rows": 300, "version": 3, "metric": "mae", "value": 0.05,
+}  # fmt: skip
+
+
+def test_status_says_how_good_the_champion_is_before_any_digest(terminal: io.StringIO) -> None:
+    state.status({**STATUS, "champion": CHAMPION, "challenger": CHAMPION, "latest": LATEST})
+    shown = sentences(terminal)
+    good = "mae ↓ 1,234.5 on 140 test rows (a constant prediction: 2,000.0)"
+    newest = "mae ↓ 0.05 on 000002-bbbbbbbb, 300 rows, when it arrived (version 3 served)"
+    assert shown.index(good) < shown.index(newest) < shown.index("abcdef01")
+    assert "challenger the same version" in shown
+
+
+def test_status_of_a_version_of_an_older_perdure(terminal: io.StringIO) -> None:
+    older = {**CHAMPION, "score": None}
+    state.status({**STATUS, "champion": older, "latest": {**LATEST, "value": None}})
+    shown = sentences(terminal)
+    assert "champion version 4 since 2026-11-21T08:57:52Z" in shown
+    assert "mae" not in shown
+
+
+@pytest.mark.parametrize(
+    ("now", "following"),
+    [({"held": [{"id": "x", "reasons": ["floor: …"]}]}, "promote VERSION --force --reason TEXT"),
+     ({"challenger": CHAMPION}, "perdure promote"), ({"pending": ["x"]}, "perdure retrain"),
+     ({"experiences": 0, "rows": 0}, "perdure ingest FILE")],
+)  # fmt: skip
+def test_status_where_nothing_serves(
+    terminal: io.StringIO, now: dict[str, Any], following: str
+) -> None:
+    state.status({**STATUS, "champion": None, **now})
+    shown = sentences(terminal)
+    assert "champion none: nothing serves yet" in shown
+    assert following in shown
+
+
+def test_the_first_promotion_has_nothing_to_take_back(terminal: io.StringIO) -> None:
+    results.promoted(Promoted(1, None, forced=False, changed=True))
+    assert "rollback" not in terminal.getvalue()
+    results.promoted(Promoted(2, 1, forced=False, changed=True))
+    assert "It replaced version 1; take it back: perdure rollback" in terminal.getvalue()

@@ -13,6 +13,7 @@ from perdure.config import Task
 from perdure.errors import Fault
 from perdure.strategies import catalogue
 from perdure.strategies.features.encoding import encode
+from perdure.strategies.learner import files
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
 from tests.strategies.small import (
@@ -66,8 +67,8 @@ def test_the_suite_runs_over_all_there_are() -> None:
         assert strategy.fits == (TASKS[:1] if name in FITS_CLASSES_ALONE else TASKS)
         assert strategy.bounded == (name not in UNBOUNDED)
         assert all(name in known[other].combines for other in strategy.combines)
-        # Whoever tries to combine it is told why not.
-        assert bool(strategy.alone) == (not strategy.combines)
+        # The error of a combination says why not.
+        assert bool(strategy.standalone) == (not strategy.combines)
 
 
 @every
@@ -90,6 +91,8 @@ def test_saved_and_loaded_between_experiences_is_the_same_as_uninterrupted(
         learn(learner, number, config)
     assert both(learner) == both(once(case, 3, task))
     assert both(reloaded(learner, tmp_path / "end", config)) == both(learner)
+    assert files.digests_of(tmp_path / "end") == both(learner)[:2], "without torch"
+    assert files.look(tmp_path / "end").cursor == learner.cursor
 
 
 @pytest.mark.parametrize("name", VARIANTS)

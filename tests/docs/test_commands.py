@@ -12,7 +12,7 @@ import pytest
 
 from perdure import errors, records, running
 from perdure.cli.demo.closing import Demonstration, Line
-from perdure.records import safekeeping, schema
+from perdure.records import forgetting, provenance, removal, safekeeping, schema
 from tests.docs import pages, shapes
 
 COMMANDS = (
@@ -35,10 +35,16 @@ COMMANDS = (
     "up",
     "down",
     "logs",
+    "open",
     "deploy",
     "worker",
     "backup",
     "restore",
+    "prune",
+    "forget",
+    "trace",
+    "verify",
+    "reproduce",
 )
 WITHOUT_RESULT = ("worker",)
 """Commands that work until they are ended."""
@@ -49,6 +55,7 @@ RECORDS: dict[str, type] = {
     "ingest": records.Ingest,
     "schema": schema.SchemaReport,
     "column": schema.SchemaColumn,
+    "found": records.ColumnFound,
     "difference": schema.Difference,
     "data": records.DataRevision,
     "retrain": records.Retrained,
@@ -83,6 +90,19 @@ RECORDS: dict[str, type] = {
     "automation": records.DeployedAutomation,
     "backup": safekeeping.BackedUp,
     "restore": safekeeping.Restored,
+    "prune": removal.Pruned,
+    "prunable": removal.Prunable,
+    "forget": forgetting.Forgotten,
+    "place": forgetting.FoundIn,
+    "trace": provenance.Traced,
+    "traced": provenance.TracedExperience,
+    "version": provenance.TracedVersion,
+    "waits": provenance.WaitingRows,
+    "served": provenance.ServedThen,
+    "refused": records.Quarantined,
+    "verify": provenance.Verified,
+    "reproduce": provenance.Reproduced,
+    "machine": provenance.Machine,
 }
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from perdure import config
 from perdure.config import training
+from perdure.flows import templates
 from perdure.strategies import catalogue, models
 from perdure.tasks.tables import schema
 from tests.docs import pages
@@ -47,6 +48,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "schema regression": schema.ValueTarget,
     "schema number": schema.NumberColumn,
     "schema category": schema.CategoryColumn,
+    "schema time": schema.TimeColumn,
     "schema image": schema.ImageColumn,
     "schema text": schema.TextColumn,
     "schema sequence": schema.SequenceColumn,
@@ -79,7 +81,7 @@ def table(block: str) -> dict[str, tuple[str, str, str]]:
 
 def test_every_section_and_strategy_is_there() -> None:
     parts = set(pages.generator().names_in(pages.text(PAGE)))
-    assert parts == {*SECTIONS, "strategies"}
+    assert parts == {*SECTIONS, "strategies", "models"}
     assert {f"config {name}" for name in config.Config.model_fields} <= parts
     strategies = pages.after("<!-- generated: strategies -->\n", pages.text(PAGE))
     assert [row[0].strip("`") for row in pages.rows(strategies)] == list(catalogue.discover())
@@ -196,15 +198,31 @@ def test_a_model_of_ones_own_by_path_and_by_module(
 def test_what_is_said_of_the_built_in_model_and_the_switches() -> None:
     part = pages.text(PAGE).partition("The built-in models, and what `parameters`")[2]
     told = {names.partition(",")[0].strip("`"): words for names, _, words in pages.rows(part)}
-    assert list(told) == ["mlp", "cnn", "lstm", "transformer", "resnet18"]
+    assert list(told) == [*sorted(models.BUILT_IN, key=lambda name: name != "mlp"), "resnet18"]
     for name, words in told.items():
         known = models.built_in(name)
         assert known is not None
         settings = list(inspect.signature(known.make).parameters.values())[2:]
-        shown = set(re.findall(r"`([a-z_]+)(?:`| = )", words)) - {"init"}
+        shown = set(re.findall(r"`([a-z_]+)(?:`| = )", words))
         assert shown == {one.name for one in settings}
         for one in settings:
             default = list(one.default) if isinstance(one.default, tuple) else one.default
             text = f"{one.name} = {json.dumps(default)}" if default is not None else one.name
             assert f"`{text}`" in words, (name, text)
     assert (pages.ROOT / "src/perdure/telemetry.py").is_file()
+
+
+def test_the_file_that_init_writes_has_the_defaults_of_the_code() -> None:
+    """What stands there behind a # is the default, so it must be true when it is uncommented."""
+    target = schema.ClassTarget(name="kind", classes=("no", "yes"))
+    made = schema.Schema(target=target, columns={"a": schema.NumberColumn()})
+    text = templates.configuration("small", made)
+    lines = re.findall(r"^# (\w+) = (.+?)(?:  +#.*)?$", text, re.MULTILINE)
+    written = dict(lines)
+    known = models.built_in(tomllib.loads(f"x = {written['factory']}")["x"])
+    assert known is not None
+    given = tomllib.loads(f"x = {written['parameters']}")["x"]
+    assert given
+    for key, value in given.items():
+        default = inspect.signature(known.make).parameters[key].default
+        assert value == (list(default) if isinstance(default, tuple) else default), key

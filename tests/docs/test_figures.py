@@ -8,13 +8,15 @@ import re
 import pytest
 
 from benchmarks import pages as written
-from benchmarks import results, scenarios, survey
+from benchmarks import results, scenarios, survey, table_sets, tables
 from benchmarks.cases import CASES, MEAN
 from perdure.strategies import catalogue
 from tests.docs import pages
 
 STORED = results.load()
-CPU_PARTS = ("equal", "files", "growth", "quality", "speed", "survey", "unattended")
+CPU_PARTS = (
+    "equal", "files", "growth", "quality", "speed", "survey", "tables", "unattended",
+)  # fmt: skip
 
 WANTED = {
     "equal": {"naive": 1.0, "replay": 1.0},
@@ -76,6 +78,7 @@ ROWS = {
     "speed": [*(case.name for case in CASES), MEAN],
     "quality": [one.name for one in scenarios.SCENARIOS],
     "survey": SURVEYED,
+    "tables": [*(one.name for one in table_sets.SETS), *tables.MEANS.values(), tables.ABOVE],
 }
 
 

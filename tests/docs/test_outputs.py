@@ -62,9 +62,15 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     found["quarantine"] = _json(root, "quarantine", third, "--reason", "again")
     found["history"] = _json(root, "history")
     found["show"] = _json(root, "show", "2")
+    found["trace"] = _json(root, "trace", "3.csv")
+    found["verify"] = _json(root, "verify", "2")
+    found["reproduce"] = _json(root, "reproduce", "2")
+    found["served"] = _json(root, "history", "--at", found["history"][-1]["at"])
     found["doctor"] = _json(root, "doctor")
     found["down"] = _json(root, "down")
     found["logs"] = _json(root, "logs")
+    found["prune"] = _json(root, "prune")
+    found["forget"] = _json(root, "forget", "--where", "colour == 'red'", "--reason", "88")
     found["backup"] = _json(root, "backup", str(folder / "backups"))
     again = [str(folder / "backups"), str(folder / "again"), "--json"]
     result = CliRunner().invoke(app, ["restore", *again])
@@ -127,6 +133,12 @@ NAMES = (
     "logs",
     "backup",
     "restore",
+    "prune",
+    "forget",
+    "trace",
+    "served",
+    "verify",
+    "reproduce",
 )
 
 
@@ -155,6 +167,7 @@ def test_the_outputs_have_something_in_every_list(outputs: dict[str, Json]) -> N
     assert outputs["show"]["drift_history"]
     assert outputs["show"]["arrival"]["standings"]
     assert outputs["doctor"]["checks"]
+    assert outputs["forget"]["experiences"]
     assert len(outputs["schema"]["differences"]) == 2
     actions = {event["action"] for event in outputs["history"]}
     assert actions == {

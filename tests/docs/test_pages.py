@@ -27,6 +27,7 @@ def test_the_pages_are_these() -> None:
         "configuration.md",
         "gates.md",
         "operations.md",
+        "security.md",
         "strategies.md",
     ]
     assert len(ADRS) >= 12
@@ -56,11 +57,11 @@ def test_every_path_and_name_is_there(path: Path) -> None:
 
 def _is_told(word: str) -> bool:
     """MLflow's tags and Prefect's events begin with the same word."""
-    from perdure.flows.service import events
+    from perdure.orchestration import events
     from perdure.tasks.registry import codec
 
     tags = {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE, codec.RECORDED, codec.TOURNAMENT}
-    tags |= {codec.FINDINGS, events.BY}
+    tags |= {codec.FINDINGS, codec.REMOVED, events.BY}
     return word in tags | set(typing.get_args(events.EventName)) | {
         "perdure.toml",
         "perdure.model.weather",
@@ -88,11 +89,7 @@ def functions() -> Iterator[tuple[str, str]]:
 
 def test_the_functions_of_the_walk_are_there() -> None:
     modules = {path.stem: path for room in ("flows", "tasks") for path in _python(room)}
-    modules |= {
-        path.parent.name: path
-        for path in (pages.ROOT / "tasks").rglob("__init__.py")
-        if path.parent.name not in modules
-    }
+    modules |= {path.parent.name: path for path in (pages.ROOT / "tasks").rglob("__init__.py")}
     seen = 0
     for module, function in functions():
         if module in modules and function not in {"py", "json", "toml", "md"}:

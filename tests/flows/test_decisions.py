@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import numpy as np
@@ -15,10 +16,12 @@ from perdure.config import TournamentConfig
 from perdure.errors import UsageError
 from perdure.flows import decisions, line, tournament
 from perdure.records import (
+    NO_NUMBER,
     Arrival,
     Change,
     DataRevision,
     Entrant,
+    Evidence,
     Held,
     Reason,
     Registered,
@@ -29,7 +32,7 @@ from perdure.records import (
 )
 
 PASS, FAIL = Verdict("passed", ()), Verdict("refused", ())
-INSANE = Verdict("refused", (Reason("sanity", "refused", "accuracy", 0.4, 0.5, None, "one class"),))
+INSANE = Verdict("refused", (Reason("sanity", "refused", NO_NUMBER, 3, 0, None, "diverged"),))
 BY = "a person"
 SETTINGS = TournamentConfig(anchor_every=2, contender_for=3)
 
@@ -61,6 +64,7 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.now = Registered(None, None, None, None, {})
         self.versions: dict[int, Version] = {}
+        self.parents: dict[int, int | None] = {}
         self.count = 0
         self.arrived: list[str] = []
 
@@ -68,7 +72,9 @@ class Model(RuleBasedStateMachine):
         assert change.expects in ({}, decisions.expected(self.now))
         assert change.expects_tournament in (None, self.now.tournament.digest())
         for number, replaced in change.replaced.items():
-            self.versions[number] = dataclasses.replace(self.versions[number], replaced=replaced)
+            self.versions[number] = dataclasses.replace(
+                self.versions[number], replaced=replaced, promoted=True
+            )
         held = {**self.now.held, **{one.id: one for one in change.hold}}
         for id_ in change.release:
             del held[id_]  # a decision names only what is held
@@ -112,9 +118,8 @@ class Model(RuleBasedStateMachine):
         return self.versions[number]
 
     def line(self, one: Version | None) -> tuple[int, ...]:
-        parents = {version.version: version.parent for version in self.versions.values()}
         found = [] if one is None else [one.version]
-        while found and (parent := parents.get(found[-1])) is not None:
+        while found and (parent := self.parents.get(found[-1])) is not None:
             found.append(parent)
         return tuple(found)
 
@@ -143,7 +148,7 @@ class Model(RuleBasedStateMachine):
         if not known:
             self.count += 1
             known = [version(self.count, cursor, number)]
-            self.versions[self.count] = known[0]
+            self.versions[self.count], self.parents[self.count] = known[0], number
         [made] = known
         before = self.now
         if verdict.passed:
@@ -308,6 +313,36 @@ class Model(RuleBasedStateMachine):
         self.settle()
         assert number not in {e.version for e in self.now.tournament.entrants}
 
+    @precondition(lambda self: self.versions)
+    @rule(keep=st.integers(1, 3))
+    def prune(self, keep: int) -> None:
+        """What goes is missed by no rollback, and by nobody who takes part."""
+        wanted, before = self.rollbacks(keep), self.now
+        rules = decisions.PruneRules(keep, 0, datetime.now(UTC))
+        goes, stays = decisions.prunable(
+            [*self.versions.values()], self.now, self.now.aliases, (), self.pending(), rules
+        )
+        assert sorted([*goes, *stays]) == sorted(self.versions)
+        assert {*self.now.aliases.values(), *self.now.entrants} <= stays.keys()
+        for number in goes:
+            del self.versions[number]
+        assert self.rollbacks(keep) == wanted
+        self.settle()
+        assert self.now == before
+
+    def rollbacks(self, count: int) -> list[int]:
+        """The champions of so many rollbacks in a row, done and undone again."""
+        found: list[int] = []
+        now, versions = self.now, dict(self.versions)
+        while len(found) < count and self.now.champion and self.now.champion.replaced:
+            target = self.versions.get(self.now.champion.replaced)
+            if target is None:  # a person deleted it in MLflow
+                break
+            self.apply(decisions.rolled_back(self.now, target, None, False, BY))
+            found.append(target.version)
+        self.now, self.versions = now, versions
+        return found
+
     def fresh(self) -> str:
         """The next experience to be learned, if any."""
         return next(iter(self.pending()), "000000")
@@ -373,7 +408,7 @@ class Registry:
         self.read = model.read
         self.version = model.version
         self.apply = model.apply
-        self.versions = lambda: tuple(model.versions.values())
+        self.parents = lambda: model.parents
 
 
 TestCursor = Model.TestCase
@@ -442,3 +477,48 @@ def test_a_contender_that_wins_and_what_follows_is_one_change() -> None:
     assert change.tournament is not None
     assert change.tournament.entrants == ()
     assert change.tournament.measured == 3
+
+
+def test_gates_compare_with_the_champion_but_for_a_contender_that_waits_for_approval() -> None:
+    first, second = version(1, ("000001-a",)), version(2, ("000001-a", "000002-b"), 1)
+    refused = dataclasses.replace(second, verdict="refused")
+    for champion, challenger, expected in [
+        (None, None, None),
+        (None, first, first),
+        (first, first, first),
+        (first, second, first),
+        (first, refused, refused),
+        (refused, refused, refused),
+    ]:
+        now = Registered(champion, challenger, None, None, {})
+        assert decisions.compared_with(now) is expected
+
+
+def test_a_challenger_that_alone_is_moved_in_mlflow_ends_the_evidence_of_contenders() -> None:
+    """They are measured against it; the anchor is measured against the champion."""
+    first = version(1, ("000001-a",))
+    second = version(2, ("000001-a", "000002-b"), 1)
+    third = version(3, ("000001-a", "000003-c"), 1)
+    fourth = version(4, ("000001-a", "000002-b", "000004-d"), 2)
+    shown = Evidence(rows=60, experiences=1)
+    roles: list[tuple[int, Role]] = [(1, "anchor"), (3, "contender"), (4, "contender")]
+    state = Tournament(4, tuple(Entrant(n, role, better=shown) for n, role in roles))
+    now = Registered(
+        second,
+        first,
+        None,
+        None,
+        {},
+        tournament=state,
+        aliases={"champion": 2, "challenger": 1, "anchor": 1, "contender": 4, "contender-2": 3},
+        entrants={1: first, 3: third, 4: fourth},
+        recorded={"champion": 2, "challenger": 2},
+    )
+    change = decisions.moved_in_mlflow(
+        now, {"champion": second, "challenger": second}, {"champion": (2, 1), "challenger": (2, 1)}
+    )
+    assert change.tournament is not None
+    # The fourth has learned from the second, which training no longer goes on from.
+    assert [(e.version, e.better.rows) for e in change.tournament.entrants] == [(1, 60), (3, 0)]
+    assert [e.version for e in change.events if e.action == "let go"] == [4]
+    assert {change.aliases[a] for a in ("contender", "contender-2")} == {3, None}

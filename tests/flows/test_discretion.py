@@ -20,10 +20,10 @@ from prefect.settings import temporary_settings
 from perdure import config
 from perdure.config import Workspace
 from perdure.errors import PerdureError
-from perdure.flows import examine, model_lock, model_slot, prefect_engine, prefect_server
-from perdure.flows.service import slots
-from perdure.flows.service.deployments import deploy
-from perdure.flows.service.process_worker import Worker
+from perdure.flows import doctor
+from perdure.orchestration import configured_server, engine, model_lock, model_slot
+from perdure.service.deploy import deploy
+from perdure.service.pool_worker import Worker
 
 SECRET = "s3cret"
 CONFIG = """\
@@ -94,7 +94,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     assert not [line for line in lines if SECRET in line]
 
 
-@prefect_engine.flow(name="count", flow_run_name="count")
+@engine.flow(name="count", flow_run_name="count")
 def count(workspace: str) -> int:
     return len(workspace)
 
@@ -106,12 +106,12 @@ def test_prefect_itself_would_say_it() -> None:
 
 def test_the_doctor(ws: Workspace) -> None:
     with guarded(healthy=False) as url:
-        assert "401" in str(prefect_server.problem(url))
-        assert SECRET not in str(prefect_server.problem(url))
-        found = examine._prefect(ws)
+        assert "401" in str(configured_server.problem(url))
+        assert SECRET not in str(configured_server.problem(url))
+        found = doctor._prefect(ws)
         assert (found.ok, SECRET in repr(found)) == (False, False)
     with guarded(healthy=True):  # and nothing else is answered
-        found = examine._try("prefect", lambda: examine._prefect(ws))
+        found = doctor._try("prefect", lambda: doctor._prefect(ws))
         assert (found.ok, SECRET in repr(found)) == (False, False)
         assert "401" in found.detail
 
@@ -125,7 +125,7 @@ def test_deploy(ws: Workspace) -> None:
 @pytest.mark.parametrize("healthy", [False, True])
 def test_a_flow(ws: Workspace, said: list[str], healthy: bool) -> None:
     with guarded(healthy=healthy):
-        assert prefect_engine.run(count, workspace=str(ws.root)) == len(str(ws.root))
+        assert engine.run(count, workspace=str(ws.root)) == len(str(ws.root))
     assert any("going on without it" in line for line in said)
 
 
@@ -144,18 +144,14 @@ def test_the_models_slot(ws: Workspace, said: list[str], monkeypatch: pytest.Mon
         with slot.renewed():
             eventually(said, "could not be renewed")
         slot.give_back()
-    eventually(said, "could not be told")
-
-
-def test_a_runs_slot(said: list[str]) -> None:
-    with guarded(healthy=True), slots.keep(uuid.uuid4()):
-        eventually(said, "does not renew")
+    eventually(said, "could not be freed")
 
 
 def test_a_worker(said: list[str]) -> None:
     with guarded(healthy=True) as url, pytest.raises(httpx.HTTPStatusError) as error:
         httpx.get(url).raise_for_status()
-    Worker._say_away(cast(Worker, SimpleNamespace(_away=False)), error.value)
+    worker = cast(Worker, SimpleNamespace(_away_since=None))
+    Worker._note_away(worker, error.value)
     assert any("asking on" in line for line in said)
 
 

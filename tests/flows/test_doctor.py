@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from perdure.flows import examine
+from perdure.flows import doctor
 from perdure.flows.ingest import ingest
 from perdure.records import Check
 from perdure.tasks.git import trial
-from tests.flows.service.clones import Clones
 from tests.promises import kit
+from tests.service.clones import Clones
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def both(made: Clones, tmp_path: Path) -> Clones:
 
 
 def look(both: Clones) -> Check:
-    [found] = [one for one in examine.examine(str(both.root("b"))) if one.name == "git remote"]
+    [found] = [one for one in doctor.examine(str(both.root("b"))) if one.name == "git remote"]
     return found
 
 
@@ -95,7 +97,7 @@ def test_what_breaks_in_an_unknown_way_is_a_check_that_failed(both: Clones) -> N
     ingest.fn(str(both.root("b")))
     config = both.root("b") / ".dvc" / "config"
     config.write_text("[core\n")
-    found = {one.name: one for one in examine.examine(str(both.root("b")))}
+    found = {one.name: one for one in doctor.examine(str(both.root("b")))}
     assert not found["remote"].ok
     assert found["git remote"].ok
     assert all(one.mend for one in found.values() if not one.ok)
@@ -105,7 +107,7 @@ def test_a_check_that_breaks_is_one_that_failed(
     both: Clones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")  # not even git
-    found = {one.name: one for one in examine.examine(str(both.root("b")))}
+    found = {one.name: one for one in doctor.examine(str(both.root("b")))}
     assert not found["git"].ok
     assert not found["git remote"].ok
     assert all(one.mend for one in found.values() if not one.ok)
@@ -116,7 +118,7 @@ def test_an_inbox_that_nothing_can_be_taken_out_of_is_told(
 ) -> None:
     ws = both.ws("a")
     ws.inbox.mkdir(exist_ok=True)
-    assert examine._inbox(ws).ok
+    assert doctor._inbox(ws).ok
     asked = os.access
 
     def as_if_read_only(path: Path, mode: int) -> bool:
@@ -124,7 +126,49 @@ def test_an_inbox_that_nothing_can_be_taken_out_of_is_told(
         return asked(path, mode) and not (path == ws.inbox and mode & os.W_OK)
 
     monkeypatch.setattr(os, "access", as_if_read_only)
-    found = {one.name: one for one in examine.examine(str(ws.root))}["inbox"]
+    found = {one.name: one for one in doctor.examine(str(ws.root))}["inbox"]
     assert not found.ok
     assert str(ws.inbox) in found.detail
     assert found.mend == f"chmod u+rwx {ws.inbox}"
+
+
+def timed(root: Path, schedule: str) -> list[Check]:
+    kit.configure(root, more=f"\n[schedule]\n{schedule}\n")
+    return [one for one in doctor.examine(str(root)) if one.name in ("schedule", "workspace")]
+
+
+def test_the_schedule_is_examined(tmp_path: Path) -> None:
+    root = kit.make(tmp_path / "workspace")
+    assert [one.name for one in timed(root, 'timezone = "UTC"')] == ["workspace"]
+    good = timed(root, 'cron = "0 3 * * *"\ntimezone = "Europe/Berlin"')[1]
+    assert good.ok
+    assert re.fullmatch(r"next retraining at \d{4}-\d\d-\d\d 03:00 Europe/Berlin", good.detail)
+    ended = timed(root, 'rrule = "FREQ=DAILY;UNTIL=20200301T000000"')[1]
+    assert not ended.ok
+    assert (
+        "schedule.rrule = 'FREQ=DAILY;UNTIL=20200301T000000' has no time any more" in ended.detail
+    )
+    for key, value in (("cron", "0 25 * * *"), ("rrule", "FREQ=NEVER")):
+        [bad] = timed(root, f'{key} = "{value}"')
+        assert (bad.name, bad.ok) == ("workspace", False)
+        assert f"schedule.{key} = '{value}'" in bad.detail
+
+
+def test_a_lock_that_a_killed_git_left_is_named(both: Clones) -> None:
+    root = both.root("b")
+    lock = root / ".git" / "index.lock"
+    for age_s, ok in ((0.0, True), (3600.0, False)):  # a young one may be somebody's
+        lock.touch()
+        then = time.time() - age_s
+        os.utime(lock, (then, then))
+        [found] = [one for one in doctor.examine(str(root)) if one.name == "locks"]
+        assert found.ok == ok
+    assert found.mend == f"rm {lock}"
+    lock.unlink()
+
+
+def test_an_ingest_of_nothing_ends_well_where_the_dvc_remote_is_away(both: Clones) -> None:
+    """It compares the remote with the data, where it can."""
+    both.storage.rename(both.storage.with_name("away"))
+    assert ingest.fn(str(both.root("a"))).files == ()
+    assert not both.storage.exists()  # a disk that is not mounted looks like this

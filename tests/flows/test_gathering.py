@@ -15,8 +15,8 @@ from perdure.flows.ingest import ingest
 from perdure.flows.retrain import retrain
 from perdure.records import Ingested
 from perdure.tasks import experiences, packaging
-from tests.flows.service.clones import Clones
 from tests.promises import kit
+from tests.service.clones import Clones
 
 
 @pytest.fixture
@@ -29,14 +29,6 @@ def bring(root: Path, name: str, text: str) -> Ingested:
     kit.arrive(root, name, text)
     (one,) = ingest.fn(str(root)).files
     return one
-
-
-def schema(root: Path, old: str, new: str) -> None:
-    path = root / "schema.toml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    kit.git(root, "commit", "--quiet", "--all", "-m", "test: schema")
 
 
 def test_rows_of_several_files_join_the_one_in_which_there_are_enough(workspace: Path) -> None:
@@ -79,7 +71,7 @@ def test_a_file_that_arrives_again_is_known_whatever_was_let_in_meanwhile(worksp
 
 def test_a_class_that_a_person_lists_comes_in_with_the_next_file(workspace: Path) -> None:
     bring(workspace, "1.csv", kit.few(2))
-    schema(workspace, 'classes = ["no", "yes"]', 'classes = ["no", "yes", "maybe"]')
+    kit.edit_schema(workspace, 'classes = ["no", "yes"]', 'classes = ["no", "yes", "maybe"]')
     one = bring(workspace, "2.csv", kit.table(3))
     assert (one.rows, one.joined_rows) == (66, 6)
     assert one.notes == ("rows set aside from earlier files joined: 6 of 'maybe'",)
@@ -88,7 +80,7 @@ def test_a_class_that_a_person_lists_comes_in_with_the_next_file(workspace: Path
 
 def test_a_smaller_number_lets_in_what_waits(workspace: Path) -> None:
     bring(workspace, "1.csv", kit.few(2))
-    schema(workspace, "min_class_rows = 10", "min_class_rows = 5")
+    kit.edit_schema(workspace, "min_class_rows = 10", "min_class_rows = 5")
     assert bring(workspace, "2.csv", kit.table(3)).joined_rows == 6
 
 
@@ -105,7 +97,7 @@ def test_classes_are_gathered_each_by_itself(workspace: Path) -> None:
 def test_rows_of_another_form_do_not_join(workspace: Path) -> None:
     """Where a person has changed the columns meanwhile; the rows stay in quarantine."""
     bring(workspace, "1.csv", kit.few(2))
-    schema(
+    kit.edit_schema(
         workspace, '[columns.a]\nkind = "number"\nnullable = true', '[columns.a]\nkind = "ignore"'
     )
     one = bring(workspace, "2.csv", kit.few(3))
@@ -116,7 +108,7 @@ def test_rows_of_another_form_do_not_join(workspace: Path) -> None:
 
 
 def test_a_strict_file_is_refused_whole_and_nothing_is_gathered(workspace: Path) -> None:
-    schema(workspace, 'on_bad_row = "rows"', 'on_bad_row = "file"')
+    kit.edit_schema(workspace, 'on_bad_row = "rows"', 'on_bad_row = "file"')
     assert bring(workspace, "1.csv", kit.few(2)).outcome == "quarantined"
     one = bring(workspace, "2.csv", kit.few(3, 9))
     assert one.outcome == "quarantined"

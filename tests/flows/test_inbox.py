@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import pytest
 from perdure import config
 from perdure.flows import inbox
 from perdure.flows.ingest import ingest
+from perdure.flows.initialise import initialise
 from perdure.flows.retrain import retrain
-from perdure.flows.service import settled
-from perdure.tasks import experiences
+from perdure.tasks import experiences, write_complete
 from perdure.tasks.experiences import folder
 from perdure.tasks.tables import read
 from tests.promises import kit
+from tests.tasks import picture_kit
 
 REPOSITORY = Path(__file__).parents[2]
 DEBOUNCE_S = 300
@@ -135,7 +137,7 @@ def test_what_grows_after_it_was_looked_at_is_left(
     path = root / "inbox" / "grows.csv"
     first, second = halves(2)
     path.write_text(first)
-    asked = settled.wait
+    asked = write_complete.wait
 
     def ask(paths: list[Path]) -> list[Path]:
         found = asked(paths)
@@ -143,7 +145,7 @@ def test_what_grows_after_it_was_looked_at_is_left(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(settled, "wait", ask)
+        patch.setattr(write_complete, "wait", ask)
         assert ingest.fn(str(root)).files == ()
     assert [one.rows for one in ingest.fn(str(root)).files] == [60]
 
@@ -207,6 +209,7 @@ WITHOUT_RIGHTS = """\
 import json, logging, sys
 from pathlib import Path
 from perdure.flows.ingest import ingest
+from perdure.flows.initialise import initialise
 logging.basicConfig(level=logging.WARNING)
 root = Path(sys.argv[1])
 (root / "inbox" / "b.csv").chmod(0)
@@ -235,7 +238,7 @@ def test_files_that_wait_are_not_compared_with_each_other(
         compared.append(self)
         return self is other
 
-    files = [inbox.Arrived(path, settled.seen(path)) for path in pieces(tmp_path, 30)]
+    files = [inbox.Arrived(path, write_complete.seen(path)) for path in pieces(tmp_path, 30)]
     monkeypatch.setattr(inbox.Arrived, "__eq__", equal)
     assert [file.path for file in inbox._settled(files, 0.0)] == [file.path for file in files]
     assert inbox._settled(files, 3600.0) == []
@@ -272,6 +275,23 @@ def test_a_file_that_may_not_be_read_or_removed_stops_nothing(root: Path) -> Non
     assert sorted(path.name for path in (root / "inbox").iterdir()) == [".gitkeep"]
 
 
+def test_a_failure_that_no_reader_foresaw_refuses_its_file_alone(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    initialise(root, picture_kit.folder(tmp_path / "first", picture_kit.files()))
+    inbox_folder = root / "inbox"
+    picture_kit.archive(inbox_folder / "1.zip", picture_kit.files(seed=1))
+    odd = picture_kit.archive(inbox_folder / "2.zip", picture_kit.files(seed=2))
+    with zipfile.ZipFile(odd, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"a member without a name")
+    picture_kit.archive(inbox_folder / "3.zip", picture_kit.files(seed=3))
+    found = {one.file: one for one in ingest.fn(str(root)).files}
+    assert {name: one.outcome for name, one in found.items()} == {
+        "1.zip": "ingested", "2.zip": "quarantined", "3.zip": "ingested",
+    }  # fmt: skip
+    assert found["2.zip"].reasons[0].startswith("cannot be read: IndexError: ")
+    assert [path.name for path in inbox_folder.iterdir()] == [".gitkeep"]
+
+
 def test_many_files_read_each_experience_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not once for each file."""
     looked, known = [], folder.of_file
@@ -286,3 +306,26 @@ def test_many_files_read_each_experience_once(root: Path, monkeypatch: pytest.Mo
     assert len(ingest.fn(str(root)).files) == 10
     assert len(rows(root)) == 10
     assert len(looked) <= 1 + 10 + 11  # there, written, and `rows`
+
+
+def test_files_come_in_order_of_arrival_and_together_by_name(root: Path, tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return [one.path.name for one in inbox.arrived(config.read(root), None)]
+
+    for name in ("year-10.csv", "year-9.csv", "a.csv"):
+        (root / "inbox" / name).write_text(name)
+        time.sleep(0.02)
+    assert names() == ["a.csv", "year-9.csv", "year-10.csv"]
+    settings = (
+        (root / "perdure.toml").read_text().replace(f"debounce = {DEBOUNCE_S}", "debounce = 0")
+    )
+    (root / "perdure.toml").write_text(settings)
+    assert names() == ["year-10.csv", "year-9.csv", "a.csv"]
+    # What comes later is taken later, whatever its own date and name are.
+    (root / "inbox" / "year-8.csv").write_text("8")
+    os.utime(root / "inbox" / "year-8.csv", (0, 0))
+    assert names()[-1] == "year-8.csv"
+    (root / "inbox" / "year-10.csv").rename(tmp_path / "away.csv")
+    time.sleep(0.02)
+    (tmp_path / "away.csv").rename(root / "inbox" / "year-10.csv")
+    assert names() == ["year-9.csv", "a.csv", "year-8.csv", "year-10.csv"]

@@ -16,8 +16,8 @@ from perdure import config
 from perdure.flows.evaluate import evaluate
 from perdure.flows.ingest import ingest
 from perdure.flows.initialise import initialise
-from perdure.flows.inspect import show, status
 from perdure.flows.retrain import retrain
+from perdure.flows.status import show, status
 from perdure.records import Ingested
 from perdure.tasks.tables import schema
 from tests.promises import kit

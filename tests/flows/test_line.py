@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from perdure.errors import LockHeld
-from perdure.flows import decisions, inspect
+from perdure.flows import decisions, status
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
@@ -46,12 +46,12 @@ class World:
         return found.get("champion"), found.get("challenger")
 
     def status(self) -> dict[str, Any]:
-        return inspect.status(str(self.root))
+        return status.status(str(self.root))
 
     def events(self) -> list[tuple[str, int | None, int | None, str | None, str | None]]:
         return [
             (e["action"], e["version"], e["replaced"], e["reason"], e["by"])
-            for e in inspect.history(str(self.root))
+            for e in status.history(str(self.root))
         ]
 
     def held(self) -> list[int]:

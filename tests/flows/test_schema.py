@@ -8,7 +8,7 @@ import pytest
 
 from perdure import config
 from perdure.errors import UsageError
-from perdure.flows import examine
+from perdure.flows import doctor
 from perdure.flows import schema as flows
 from perdure.flows.ingest import ingest
 from perdure.flows.retrain import retrain
@@ -46,7 +46,7 @@ def new_file(root: Path) -> Path:
 
 
 def looked(root: Path) -> Check:
-    (found,) = [one for one in examine.examine(str(root)) if one.name == "schema"]
+    (found,) = [one for one in doctor.examine(str(root)) if one.name == "schema"]
     return found
 
 

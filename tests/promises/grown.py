@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 
 from perdure import config
 from perdure.flows.retrain import retrain
+from perdure.strategies.features.columns import Column
 from perdure.strategies.training import engine
 from perdure.tasks import experiences
-from perdure.tasks.tables import content
+from perdure.tasks.tables import content, splitting
 from tests.promises import kit
 
 ROWS, SIZE, BUDGET, WINDOW = 150, 40, 100, 3
+COLUMNS = (Column("a", "number"), Column("b", "number"), Column("colour", "category"))
 SHARED = 60
 """Rows of the first experience that come again in the second, with the other label."""
 
@@ -62,17 +65,17 @@ def second() -> str:
     return "\n".join([head, *new, *again]) + "\n"
 
 
-def keys(columns: dict[str, Any]) -> set[int]:
-    """Of rows by their features."""
-    frame = pd.DataFrame({name: columns[name] for name in kit.FEATURES})
-    return {int(key) for key in content.row_keys(frame, list(kit.FEATURES))}
+def keys(columns: Mapping[str, Any] | pd.DataFrame) -> list[int]:
+    """Of each row by what the model sees of it, however often the row is there."""
+    frame = pd.DataFrame({column.name: columns[column.name] for column in COLUMNS})
+    return [int(key) for key in content.row_keys(splitting.seen(frame, COLUMNS), kit.FEATURES)]
 
 
 def side_of(root: Path, found: set[int]) -> dict[int, str]:
     """Which side each row lies on, by its key alone."""
     data = config.read(root).config.data
     ordered = sorted(found)
-    sides = content.sides(np.array(ordered, dtype=np.uint64), data.test, data.validation)
+    sides = splitting.splits(np.array(ordered, dtype=np.uint64), data.test, data.validation)
     return dict(zip(ordered, map(str, sides), strict=True))
 
 
@@ -82,8 +85,8 @@ def _recording(grown: Grown) -> Any:
     def recorded(
         learner: Any, experience: str, columns: Any, target: Any, watched: Any, *more: Any
     ) -> Any:
-        grown.trained[experience] = keys(columns)
-        grown.watched[experience] = keys(watched)
+        grown.trained[experience] = set(keys(columns))
+        grown.watched[experience] = set(keys(watched))
         return learn(learner, experience, columns, target, watched, *more)
 
     return recorded

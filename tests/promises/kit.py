@@ -98,6 +98,15 @@ def configure(
     git(root, "commit", "--quiet", "--allow-empty", "--all", "-m", "test: a small model")
 
 
+def edit_schema(root: Path, old: str, new: str) -> None:
+    """Change a text of the schema file, and commit it."""
+    path = root / "schema.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    git(root, "commit", "--quiet", "--all", "-m", "test: schema")
+
+
 def make(root: Path, rows: int = 120, *, text: str | None = None, **settings: str) -> Path:
     """A workspace with one experience, pending."""
     from perdure.flows.initialise import initialise
@@ -194,7 +203,12 @@ def picture(root: Path) -> dict[str, Any]:
     runs = found.client.call("search_runs", [experiment.experiment_id]) if experiment else []
     return {
         "versions": [
-            {**to_json(v), "run_id": None, "created_at": None, "code": None, "data": v.data.dvc}
+            # MLmodel, which the digest of the package covers, has ids and times.
+            {
+                **to_json(v),
+                **dict.fromkeys(("run_id", "created_at", "code", "package_sha256")),
+                "data": v.data.dvc,
+            }
             for v in (found.versions() if begun else ())
         ],
         "aliases": {
@@ -218,6 +232,10 @@ def picture(root: Path) -> dict[str, Any]:
         "experiences": [
             [e.id, e.sha256, e.rows, e.source] for e in experiences.list_experiences(ws)
         ],
+        "waiting": [
+            [one.number, one.file.name, one.file.rows, one.file.content, one.sha256, one.path.name]
+            for one in experiences.waiting_files(ws, experiences.list_experiences(ws))
+        ],
         "files": _digests(ws.data),
         "quarantined": [[q.file, q.reason, q.rows] for q in experiences.list_quarantined(ws)],
         "pending": [e.id for e in pending(ws, now)],
@@ -234,14 +252,19 @@ def picture(root: Path) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Every file's digest; of the quarantine's records, which have a time, only the name."""
+    """Every file's digest; only the name of those in which a time stands."""
     return {
         str(path.relative_to(folder)): ""
-        if path.name == "record.json"
+        if _has_time(str(path.relative_to(folder)))
         else hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def _has_time(name: str) -> bool:
+    """Whether the time is in a file of the data: a record of the quarantine, or rows that wait."""
+    return name.endswith("record.json") or name.startswith("waiting/")
 
 
 def _left(state: Path) -> list[str]:
@@ -254,7 +277,7 @@ def _left(state: Path) -> list[str]:
 def _versioned(root: Path, revision: str) -> dict[str, str]:
     """What `data.dvc` names, as DVC's remote has it; every file of it must be there.
 
-    The digest of a quarantine's record is left out: it has a time.
+    Digests of files in which a time stands are left out.
     """
     remote = root / ".perdure" / "dvc-remote" / "files" / "md5"
     listing = json.loads((remote / revision[:2] / revision[2:]).read_bytes())
@@ -262,8 +285,7 @@ def _versioned(root: Path, revision: str) -> dict[str, str]:
         content = (remote / entry["md5"][:2] / entry["md5"][2:]).read_bytes()
         assert hashlib.md5(content).hexdigest() == entry["md5"]
     return {
-        entry["relpath"]: "" if entry["relpath"].endswith("record.json") else entry["md5"]
-        for entry in listing
+        entry["relpath"]: "" if _has_time(entry["relpath"]) else entry["md5"] for entry in listing
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.flows import hold
+from perdure.flows import release
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
 from tests.promises import kit
@@ -37,7 +37,7 @@ def test_after_a_rollback_it_goes_on_as_if_the_later_versions_had_never_been(
     kit.ingest(other, kit.table(2))
     retrain.fn(str(other))
     assert kit.ingest(other, kit.turned(3)) == [bad]
-    hold.quarantine(str(other), [bad], "sensor was off")
+    release.quarantine(str(other), [bad], "sensor was off")
     kit.ingest(other, kit.table(4))
     retrain.fn(str(other))
 

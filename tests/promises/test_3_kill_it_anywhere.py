@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from perdure.orchestration import engine
 from tests.promises import kit
 
 REPOSITORY = Path(__file__).parents[2]
-DRIVERS = (("retrain", "rollback"), ("tournament", "ingest", "promote"))
+DRIVERS = (("retrain", "rollback", "small"), ("tournament", "ingest", "promote"))
 """Two, for most machines have two cores."""
 NAMES = tuple(name for names in DRIVERS for name in names)
 Results = dict[str, dict[str, Any]]
@@ -83,8 +84,19 @@ def test_what_the_commands_leave(results: Results) -> None:
     assert [q[0] for q in ingested["quarantined"]] == ["three.csv", "two.csv", "we-1.csv"]
     assert ingested["inbox"] == [".gitkeep"]
 
+    small = results["small"]["done"]
+    assert [e[2:] for e in small["experiences"][1:]] == [
+        [35, "1.csv, 2.csv, 3.csv"], [70, "5.csv, 6.csv"],
+    ]  # fmt: skip
+    assert [one[:3] for one in small["waiting"]] == [[1, "7.csv", 8]]
+    assert [name for name in small["files"] if name.startswith("waiting/")] == [
+        f"waiting/{small['waiting'][0][-1]}"
+    ]
+    assert [q[0] for q in small["quarantined"]] == ["2.csv"]
+    assert small["inbox"] == [".gitkeep"]
+
     learned = results["retrain"]["done"]
-    assert [v["verdict"] for v in learned["versions"]] == ["passed", "undecided", "refused"]
+    assert [v["verdict"] for v in learned["versions"]] == ["passed", "passed", "refused"]
     assert [e["action"] for e in learned["history"]] == [
         "promoted", "promoted", "metric fell", "refused", "held",
     ]  # fmt: skip
@@ -153,7 +165,6 @@ def test_a_rollback_that_was_killed_after_its_last_write_goes_back_once(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All is done, and nobody was told: asked for again, it tells."""
-    from perdure.flows import prefect_engine
     from perdure.flows.promote import promote
     from perdure.flows.retrain import retrain
     from perdure.flows.rollback import rollback
@@ -166,7 +177,7 @@ def test_a_rollback_that_was_killed_after_its_last_write_goes_back_once(
 
     def killed() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(prefect_engine, "report", cut_short)
+            patch.setattr(engine, "report", cut_short)
             with pytest.raises(KeyboardInterrupt):
                 rollback.fn(str(workspace))
 

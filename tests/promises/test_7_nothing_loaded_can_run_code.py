@@ -45,9 +45,8 @@ CALLS = frozenset(["eval", "exec", "compile", "__import__"])
 MEANT = {
     # `model.factory = "path/to/file.py:function"`: the user's own file, in his own workspace.
     "strategies/own_code.py": ["compile()", "exec()"],
-    # `python -m MODULE`: Prefect's engine, and what this account asks of the warm process.
-    "flows/service/job.py": ["import runpy"],
-    "flows/service/warm.py": ["import runpy"],
+    # `python -m prefect.engine`: Prefect's engine.
+    "src/perdure/service/job.py": ["import runpy"],
 }
 ATTRIBUTES = frozenset(["read_pickle", "to_pickle", "full_load", "unsafe_load", "allow_pickle"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perdure.errors import EXIT_CODES, Fault, Refusal
-from perdure.flows import inspect
+from perdure.flows import status
 from perdure.flows.ingest import ingest
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
@@ -62,7 +62,7 @@ def test_a_gate_says_what_value_limit_champion_and_next(workspace: Path) -> None
         "[gates] past_margin = 0.2",
     ):
         assert word in reason
-    now = inspect.status(str(workspace))
+    now = status.status(str(workspace))
     assert now["champion"]["version"] == 1  # it serves on
     assert now["held"][0]["reasons"] == [reason]
     with pytest.raises(Refusal) as refused:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perdure.errors import LockHeld
-from perdure.flows import hold
+from perdure.flows import release
 from perdure.flows.promote import promote
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
@@ -29,10 +29,10 @@ def test_a_rollback_beside_a_retraining(workspace: Path, monkeypatch: pytest.Mon
     reached, go_on = threading.Event(), threading.Event()
     carry_out = Changes._carry_out
 
-    def slowly(self: Changes, intent: Any) -> None:
+    def slowly(self: Changes, *arguments: Any, fresh: bool) -> None:
         reached.set()
         assert go_on.wait(120)
-        carry_out(self, intent)
+        carry_out(self, *arguments, fresh=fresh)
 
     monkeypatch.setattr(Changes, "_carry_out", slowly)
     done: list[Any] = []
@@ -109,8 +109,8 @@ def test_the_lock_is_of_the_model_not_of_the_one_who_asks(
             lambda: retrain.fn(str(workspace)),
             lambda: promote.fn(str(workspace), version=1),
             lambda: rollback.fn(str(workspace)),
-            lambda: hold.release(str(workspace), [first]),
-            lambda: hold.quarantine(str(workspace), [first], "x"),
+            lambda: release.release(str(workspace), [first]),
+            lambda: release.quarantine(str(workspace), [first], "x"),
         ):
             with pytest.raises(LockHeld, match="a test"):
                 call()

@@ -20,14 +20,14 @@ from pathlib import Path
 import psutil
 
 from tests.soak.machine import Machine, environment, machine, workspace
-from tests.soak.story import Story
+from tests.soak.story import KEEPING, Story
 
 VICTIMS = {
     "flow run": 8,
     "worker": 4,
     "server": 3,
     "watcher": 3,
-    "warm": 2,
+    "forkserver": 2,
     "up": 2,
     "all": 2,
     "mlflow": 1,
@@ -36,6 +36,8 @@ VICTIMS = {
 IN_A_RUN = 0.15
 """Share of the kills that wait for a flow run first; else few would meet one at work."""
 AWAIT_SECONDS = 40.0
+MEANWHILE = {"prune": 0.08, "forget": 0.04, "move": 0.03}
+"""What a person does between two kills, by its probability; half of these die of it, too."""
 
 
 class Soak(Story):
@@ -52,12 +54,46 @@ class Soak(Story):
             if self.random.random() < 0.3:
                 for _ in range(self.random.choice((1, 1, 1, 3))):
                     self.arrive(bad=self.random.random() < 0.15)
+            for name, share in MEANWHILE.items():
+                if self.random.random() < share:
+                    getattr(self, name)()
             if self.random.random() < IN_A_RUN:
                 self.await_a_run()
             time.sleep(self.random.expovariate(1 / 2.0))
             self.kill()
         self.say(f"killed: {dict(self.killed)}")
         return self.end()
+
+    def prune(self) -> None:
+        """Remove old versions, beside whatever runs; and perhaps die of it."""
+        self.perhaps_killed("prune", *KEEPING, "--yes")
+
+    def forget(self) -> None:
+        """Forget a row of one of the newest files, beside whatever runs; and perhaps die of it."""
+        names = [name for name in self.good if name not in self.forgotten][-4:]
+        if not names:
+            return
+        name = self.random.choice(names)
+        self.forgotten[name] = self.row_of(name)
+        self.perhaps_killed("forget", *self.forgotten[name], "--reason", "soak", "--yes")
+
+    def move(self) -> None:
+        """Move the champion's alias in MLflow to the version before, and release what is held."""
+        if not self.move_back():
+            return
+        if held := list(self.machine.status()["held"]):
+            self.perhaps_killed("release", *(one["id"] for one in held))
+
+    def perhaps_killed(self, command: str, *arguments: str) -> None:
+        """Run a command; half of the time it is killed after a while."""
+        process = self.machine.begin(command, *arguments)
+        if self.random.random() < 0.5:
+            time.sleep(self.random.uniform(1.0, 6.0))
+            process.kill()
+        code = process.wait()
+        self.say(f"{command} ends with {code}")
+        if code not in (0, 4, 5, -signal.SIGKILL):  # 4: another has the lock; 5: no server now
+            raise AssertionError(f"{command} ends with {code}")
 
     def await_a_run(self) -> None:
         """Until a flow run's process is there, but not for ever."""
@@ -91,23 +127,26 @@ class Soak(Story):
         runs = [one for one in everything if _is_run(one)]
         if kind == "flow run":
             return runs
+        if kind == "forkserver":
+            return [one for one in everything if _is_forkserver(one) and one not in runs]
         here = self.machine.running()
         pids = {part.pid for part in here.parts if part.name.startswith(kind)} if here else set()
         return [one for one in everything if one.pid in pids]
 
 
 def _is_run(process: psutil.Process) -> bool:
-    """Whether it is a flow run's process: one in its own right, or a fork of the warm one."""
+    """Whether it is a flow run's process: one in its own right, or a fork of the forkserver."""
     with contextlib.suppress(psutil.Error):
-        if "PREFECT__FLOW_RUN_ID" in process.environ():
+        if any("multiprocessing.spawn" in word for word in process.cmdline()):
             return True
         parent = process.parent()
-        return parent is not None and _is_warm(process) and _is_warm(parent)
+        return parent is not None and _is_forkserver(process) and _is_forkserver(parent)
     return False
 
 
-def _is_warm(process: psutil.Process) -> bool:
-    return any("service.warm" in word for word in process.cmdline())
+def _is_forkserver(process: psutil.Process) -> bool:
+    """Whether it is a worker's forkserver, or a fork of it, which has the same command line."""
+    return any("multiprocessing.forkserver" in word for word in process.cmdline())
 
 
 def main() -> None:

@@ -10,8 +10,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from perdure import config
+from perdure.errors import Corrupt
 from perdure.tasks import experiences
 from perdure.tasks.registry import Registry, codec
+from perdure.tasks.tables import content, finding
+from perdure.tasks.tables import schema as schemas
 from tests.promises import kit
 from tests.soak.machine import Machine
 
@@ -69,9 +72,15 @@ def _registry(root: Path) -> Iterator[str]:
         yield "there is no champion"
         return
     arrived = [one.id for one in experiences.list_experiences(ws)]
-    learned = Counter(one.experience for one in versions)
+    events = registry.history()
+    all_of = {one.version: one.experience for one in (*versions, *registry.removing())}
+    all_of |= {one.version or 0: one.experience or "" for one in events if one.action == "removed"}
+    learned = Counter(all_of.values())
+    # What came after rows that were forgotten, or after a version that a person left, comes again.
+    again = any(one.action in ("forgot", "released") for one in events)
     for one in arrived:
-        if learned[one] != 1 and one not in now.held:
+        right = learned[one] >= 1 if again else learned[one] == 1
+        if not right and one not in now.held:
             yield f"{one} was learned {learned[one]} times"
     keys = Counter(one.learning_key for one in versions)
     if twice := [key for key, count in keys.items() if count > 1]:
@@ -81,12 +90,42 @@ def _registry(root: Path) -> Iterator[str]:
         yield f"the cursor lacks {missing}, or has something twice"
     if now.champion.version != now.challenger.version:
         yield f"champion v{now.champion.version}, challenger v{now.challenger.version}"
-    promoted = [one.version or 0 for one in registry.history() if one.action == "promoted"]
-    if promoted != sorted(set(promoted)) or promoted[-1:] != [now.champion.version]:
-        yield f"the history promotes {promoted}; the champion is v{now.champion.version}"
+    serving: int | None = None
+    for event in events:
+        moved = event.action == "forgot" and event.replaced is not None
+        if moved or event.action in ("promoted", "forced", "rolled back"):
+            serving = event.version
+    if serving != now.champion.version:
+        yield f"by the history v{serving} serves; the champion is v{now.champion.version}"
     tags = registry.client.call("get_registered_model", registry.name).tags
     if codec.INTENT in tags:
         yield "an intent is left"
+
+
+def forgotten(root: Path, wheres: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Rows that are still in the data, though `perdure forget` ended well."""
+    ws = config.read(root)
+    schema = schemas.load(ws.schema, ws.config.data)
+    for one in experiences.list_experiences(ws):
+        frame = experiences.read_experience(ws, one.id, content.content_sha256)
+        for _, where in wheres.values():
+            if finding.by_condition(where, schema).rows(frame).any():
+                yield f"{one.id} still has a row with {where}"
+
+
+def versions(root: Path) -> Iterator[str]:
+    """After `perdure prune`: what stays is whole, and of what went nothing is left."""
+    registry = Registry(config.read(root))
+    if left := [one.version for one in registry.removing()]:
+        yield f"half removed: {left}"
+    for one in registry.versions():
+        try:
+            registry.download(one)
+        except Corrupt as error:
+            yield str(error)
+    numbers = [one.version for one in registry.history() if one.action == "removed"]
+    if len(set(numbers)) != len(numbers):
+        yield f"removed twice: {numbers}"
 
 
 def _prefect(machine: Machine) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
-from perdure import running
+from perdure import running, server_secret
+from perdure.flows.status import status
 from perdure.running import Running
 from tests.promises import kit
 
@@ -89,11 +89,18 @@ class Machine:
             check=False,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command in the workspace."""
+        return subprocess.Popen(
+            [*PERDURE, *arguments, "--workspace", str(self.root)],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def status(self) -> dict[str, Any]:
-        """What `perdure status` says."""
-        said = self.perdure("status", "--json")
-        assert said.returncode == 0, said.stderr
-        return dict(json.loads(said.stdout))
+        """What `perdure status` shows; read in this process, for it is asked again and again."""
+        return status(str(self.root))
 
     def api(self, path: str, body: object | None = None) -> Any:
         """Ask Prefect's API; None: it does not answer, or is not there."""
@@ -103,7 +110,7 @@ class Machine:
         with contextlib.suppress(httpx.HTTPError):
             answer = httpx.request(
                 "GET" if body is None else "POST", f"{here.prefect_api}{path}", json=body,
-                timeout=10,
+                timeout=10, auth=server_secret.login(self.root / ".perdure"),
             )  # fmt: skip
             if answer.is_success:
                 return answer.json() if answer.content else {}

@@ -77,7 +77,7 @@ class Elsewhere:
 
 def prefect(folder: Path) -> Elsewhere:
     """Prefect's server."""
-    program = [sys.executable, "-P", "-m", "perdure.flows.service.server"]
+    program = [sys.executable, "-P", "-m", "perdure.service.server"]
     return Elsewhere(
         "prefect", "/api/health", lambda port: [*program, str(folder / "prefect.db"), str(port)]
     )

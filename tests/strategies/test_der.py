@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from perdure.config import Task
+from perdure.strategies.der.plugin import Der
 from perdure.strategies.features.encoding import encode
 from perdure.strategies.learner.state import State
-from perdure.strategies.plugins.der import Der
 from tests.strategies.small import config_of, learn, learned, table
 
 HERE = SimpleNamespace(rows_device=torch.device("cpu"), device=torch.device("cpu"))

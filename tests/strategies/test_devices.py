@@ -139,12 +139,12 @@ def test_rows_lie_on_the_device_where_half_of_it_holds_them(
     cuda, size = torch.device("cuda"), 100 * 10 * 4 + 100 * 8
     for free, place in ((2 * size, cuda), (2 * size - 1, CPU), (0, CPU)):
         monkeypatch.setattr(devices, "free_bytes", lambda _device, free=free: free)
-        assert devices.home(rows, cuda) == place
+        assert devices.storage_device(rows, cuda) == place
     for free, place in ((4 * size, cuda), (4 * size - 1, CPU)):
         monkeypatch.setattr(devices, "free_bytes", lambda _device, free=free: free)
-        assert devices.home(rows, cuda, copies=2) == place
+        assert devices.storage_device(rows, cuda, copies=2) == place
     monkeypatch.undo()
-    assert devices.home(rows, CPU) == CPU
+    assert devices.storage_device(rows, CPU) == CPU
     assert devices.free_bytes(CPU) is None
 
 
@@ -156,16 +156,16 @@ def test_what_torch_holds_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", catalogue.discover())
-def test_rows_count_twice_where_a_strategy_joins_them(
+def test_rows_count_twice_where_a_strategy_copies_them(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
     joined: list[bool] = []
-    home, loader = devices.home, Template.make_train_dataloader
+    choose, loader = devices.storage_device, Template.make_train_dataloader
 
-    def noting_home(tensors: Any, device: torch.device, copies: int = 1) -> torch.device:
+    def noting_device(tensors: Any, device: torch.device, copies: int = 1) -> torch.device:
         asked.append((sum(t.nbytes for t in tensors), copies))
-        return home(tensors, device, copies)
+        return choose(tensors, device, copies)
 
     def noting_loader(self: Template, **kwargs: Any) -> None:
         joined.append(self.adapted_dataset is not self.experience.dataset)
@@ -173,7 +173,7 @@ def test_rows_count_twice_where_a_strategy_joins_them(
 
     learner = once(name, 1)
     held = sizes(learner).get(name, 0)
-    monkeypatch.setattr(devices, "home", noting_home)
+    monkeypatch.setattr(devices, "storage_device", noting_device)
     monkeypatch.setattr(Template, "make_train_dataloader", noting_loader)
     learn(learner, 1, config_of(CASES[name]))
     x = learner.prepare(encode(learner.spec, table(1)[0]))
@@ -184,9 +184,9 @@ def test_rows_count_twice_where_a_strategy_joins_them(
 
 def test_a_batch_that_is_there_stays_as_it_is() -> None:
     batch = [torch.zeros(3), torch.ones(3)]
-    assert devices.Courier(CPU)(batch) is batch
+    assert devices.BatchPrefetcher(CPU)(batch) is batch
     # `meta` stands for a device that is not the CPU.
-    moved = devices.Courier(torch.device("meta"))(batch)
+    moved = devices.BatchPrefetcher(torch.device("meta"))(batch)
     assert [tensor.device.type for tensor in moved] == ["meta", "meta"]
 
 

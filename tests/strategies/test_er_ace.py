@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from perdure.strategies import er_ace
-from perdure.strategies.plugins.er_ace import ErAce
+from perdure.strategies.er_ace.plugin import ErAce
 from tests.strategies.small import config_of, learn, learned
 
 

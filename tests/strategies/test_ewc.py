@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from perdure.errors import Fault
+from perdure.strategies.ewc.plugin import Ewc
 from perdure.strategies.features.encoding import encode, encode_target
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
-from perdure.strategies.plugins.ewc import Ewc
 from tests.strategies.small import config_of, copied, learn, learned, table
 
 
@@ -149,7 +149,7 @@ def test_after_one_experience_the_penalty_is_exact() -> None:
     plugin.before_training_exp(strategy)
     assert plugin.penalty().item() == pytest.approx(0.0, abs=1e-9)
     moved = {name: p + 0.5 for name, p in learner.model.named_parameters()}
-    learner.model.load_state_dict(moved)
+    learner.model.load_state_dict({**learner.model.state_dict(), **moved})
     total = sum(v.sum() for k, v in learner.memory["ewc"].tensors.items() if k.startswith("A/"))
     assert plugin.penalty().item() == pytest.approx(3.0 * 0.25 * float(total), rel=1e-4)
 

@@ -28,7 +28,7 @@ SPEC = FeatureSpec(
     (Column("image", "image", shape=(8, 8, 3)),), "y", "classification", ("dark", "light")
 )
 WIDER = replace(SPEC, labels=("dark", "light", "noisy"))
-ANEW = [name for name, strategy in catalogue.discover().items() if strategy.anew]
+ANEW = [name for name, strategy in catalogue.discover().items() if strategy.resets_model]
 
 
 def write(path: Path, seed: int, classes: int) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ def test_it_is_part_of_the_state_and_nothing_else_grows(root: Path) -> None:
     held = safetensors.torch.load_file(root / "small.safetensors")
     assert same(dict(sorted(learner.parts()["first"].tensors.items())), dict(sorted(held.items())))
     maimed = copied(learner)
-    maimed.first = State()
+    maimed.pretrained = State()
     assert maimed.state_sha256 != learner.state_sha256
     write(root / "small.safetensors", 5, 5)
     for one in (learner, maimed):
@@ -164,7 +164,7 @@ def test_a_learner_that_comes_from_another_strategy_takes_the_file_up(root: Path
     learner = begun(root, "replay")
     learner.save(root / "saved")
     learn(learner, 1, config("gdumb"))
-    assert learner.first.tensors
+    assert learner.pretrained.tensors
     (root / "small.safetensors").unlink()
     learn(learner, 2, config("gdumb"))
     loaded = Learner.load(root / "saved", config("gdumb"), root, SPEC)

@@ -17,9 +17,9 @@ from scipy.optimize import LinearConstraint, minimize
 from torch import nn
 
 from perdure.errors import ConfigError
+from perdure.strategies.agem.plugin import Agem, project
+from perdure.strategies.gem.plugin import Gem, multipliers
 from perdure.strategies.learner.state import State
-from perdure.strategies.plugins.agem import Agem, project
-from perdure.strategies.plugins.gem import Gem, multipliers
 from perdure.strategies.training.precision import Precision
 from perdure.strategies.training.steps import Steps
 from tests.strategies.small import config_of, learn, learned, new

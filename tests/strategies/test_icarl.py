@@ -18,9 +18,9 @@ from torch import nn
 from perdure.errors import ConfigError
 from perdure.strategies.export import graph
 from perdure.strategies.features.encoding import encode
+from perdure.strategies.icarl.plugin import Icarl, herd
 from perdure.strategies.learner.state import State
 from perdure.strategies.models.nearest import NearestMean, features, nearest_mean
-from perdure.strategies.plugins.icarl import Icarl, herd
 from tests.strategies.small import config_of, copied, learn, learned, reloaded, table
 
 CONFIG = config_of([{"name": "icarl", "size": 20}])
@@ -103,8 +103,9 @@ def test_prediction_is_the_nearest_mean_of_the_exemplars() -> None:
     with torch.no_grad():
 
         def phi(x: torch.Tensor) -> npt.NDArray[np.float32]:
-            plain, code = x[:, :4], x[:, 4].long()
-            embedded = torch.cat([plain, learner.model.embeddings[0](code)], dim=1)
+            plain, code, model = x[:, :4], x[:, 4].long(), learner.model
+            bins = ((x[:, :2, None] - model.edges) * model.slopes).clamp(0, 1).flatten(1) / 4
+            embedded = torch.cat([plain, bins, model.embeddings[0](code)], dim=1)
             return unit(layers[:-1](embedded).numpy())
 
         means = unit(np.stack([phi(held["x"][held["y"] == c]).mean(axis=0) for c in (0, 1)]))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from perdure import manifest
 from perdure.errors import ConfigError, Corrupt, DataRefused, Fault, UsageError
 from perdure.strategies.features.columns import Column, FeatureSpec
 from perdure.strategies.learner import files
@@ -91,7 +92,7 @@ def test_strange_values_are_corrupt_even_when_the_manifest_vouches_for_them(
 
 
 def test_a_file_that_is_no_safetensors_is_corrupt(mine: Path) -> None:
-    contents = {p.name: p.read_bytes() for p in mine.iterdir() if p.name != files.MANIFEST}
+    contents = {p.name: p.read_bytes() for p in mine.iterdir() if p.name != manifest.NAME}
     contents["weights.safetensors"] = b"\x80\x04 no tensors here"
     files.write(mine.parent / "other", contents)
     with pytest.raises(Corrupt, match="cannot be read"):
@@ -163,7 +164,7 @@ def test_loading_runs_no_factory_that_the_configuration_does_not_name(
     (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
     values = json.loads((mine / files.VALUES).read_text())
     values["recipe"]["factory"] = f"{tmp_path / 'evil.py'}:x"
-    contents = {p.name: p.read_bytes() for p in mine.iterdir() if p.name != files.MANIFEST}
+    contents = {p.name: p.read_bytes() for p in mine.iterdir() if p.name != manifest.NAME}
     contents[files.VALUES] = json.dumps(values).encode()
     files.write(tmp_path / "other", contents)
     with pytest.raises(ConfigError, match=r"model\.factory"):

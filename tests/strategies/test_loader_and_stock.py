@@ -112,7 +112,7 @@ def test_weights_are_those_of_stock_avalanche(name: str) -> None:
         if name == "replay":
             policy = ReservoirSamplingBuffer(max_size=50)
             plugins = [ReplayPlugin(50, batch_size_mem=12, storage_policy=policy)]
-        expected = stock(new(config), plugins, config.training.epochs)
+        expected = stock(new(config), plugins, config.training.epochs or 0)
     finally:
         torch.set_num_threads(threads)
     ours = learned(config, EXPERIENCES)

@@ -18,7 +18,7 @@ from perdure.strategies.features.modules import Network
 from perdure.strategies.learner import growth
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
-from perdure.strategies.plugins.lwf import LearningWithoutForgetting
+from perdure.strategies.lwf.plugin import LearningWithoutForgetting
 from perdure.strategies.training import engine
 from perdure.strategies.training.precision import Precision
 from tests.strategies.small import ROOT, TASKS, config_of, learn, learned, spec_of, table

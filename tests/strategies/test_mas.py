@@ -13,7 +13,7 @@ from perdure.config import Task
 from perdure.strategies.features.encoding import encode
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
-from perdure.strategies.plugins.mas import MemoryAwareSynapses
+from perdure.strategies.mas.plugin import MemoryAwareSynapses
 from tests.strategies.small import TASKS, config_of, learn, learned, table
 
 
@@ -75,7 +75,8 @@ def test_it_holds_the_weights_where_the_last_experience_left_them() -> None:
     plugin.restore(learner.memory["mas"], strategy)
     plugin.before_training_exp(strategy)
     assert plugin.penalty() == 0.0
-    learner.model.load_state_dict({n: p + 0.5 for n, p in learner.model.named_parameters()})
+    moved = {name: p + 0.5 for name, p in learner.model.named_parameters()}
+    learner.model.load_state_dict({**learner.model.state_dict(), **moved})
     total = sum(float(value.sum()) for value in importance_of(learner).values())
     assert plugin.penalty().item() == pytest.approx(3.0 * 0.25 * total, rel=1e-4)
 

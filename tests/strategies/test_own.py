@@ -232,7 +232,7 @@ def test_the_keys_of_two_plugins_differ_and_are_fit_for_files() -> None:
 
 
 def test_another_source_is_another_learning_step(root: Path) -> None:
-    experience: Any = SimpleNamespace(id="000000-aa", sha256="aa")
+    experience: Any = SimpleNamespace(id="000000-aa", sha256="aa", split=1)
 
     def key(strategies: list[Any]) -> str:
         return learning_key(None, experience, spec_of(), config_of(strategies), root)
@@ -243,6 +243,8 @@ def test_another_source_is_another_learning_step(root: Path) -> None:
     assert key(["naive"]) == plain
     (root / "plugins" / "mine.py").write_text(PLUGIN)
     assert key(ANCHOR) == before
+    experience.split = 2  # other rows are trained on
+    assert key(ANCHOR) != before
 
 
 leaves = st.one_of(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from perdure.strategies.learner.state import State
 from perdure.strategies.plugins.base import Plugin, TensorData, TensorExperience
-from perdure.strategies.plugins.si import SynapticIntelligence
+from perdure.strategies.si.plugin import SynapticIntelligence
 from perdure.strategies.training.precision import Precision
 from perdure.strategies.training.template import Template
 from tests.strategies.small import config_of, learn, learned

@@ -24,7 +24,7 @@ WILD: dict[str, Any] = {"learning_rate": 0.05, "epochs": 8}
 
 def trained(strategy: Any, folder: Path, **training: Any) -> tuple[Learner, Trained]:
     (folder / "normed.py").write_text(NORMED)
-    model = {"factory": f"{folder / 'normed.py'}:make"}
+    model = {"factory": f"{folder / 'normed.py'}:make", "bins": 0}
     config = config_of([strategy], model=model, **{**WILD, **training})
     learner = new(config)
     record = engine.learn(learner, "0", *table(0), *table(0, rows=20), config)
@@ -89,6 +89,10 @@ class Noting:
         return State()
 
 
+def rows(loss: float | None) -> torch.Tensor | None:
+    return None if loss is None else torch.full((2,), loss, dtype=torch.float64)
+
+
 @pytest.mark.parametrize(
     ("losses", "min_delta", "stops", "best"),
     [
@@ -107,7 +111,7 @@ def test_patience_counts_epochs_without_improvement(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     plugin = Noting()
     left = iter(losses)
-    stopping = Stopping(2, min_delta, [plugin, object()], lambda: next(left))
+    stopping = Stopping(2, min_delta, [plugin, object()], lambda: rows(next(left)))
     ended = None
     for epoch in range(1, len(losses) + 1):
         plugin.value = epoch

@@ -14,15 +14,16 @@ from tests.tasks.version_kit import free_port
 
 
 class Server:
-    """An MLflow server on a free port of this machine."""
+    """An MLflow server on a port of this machine, with its data in a folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.uri = f"http://127.0.0.1:{(port := free_port())}"
+    def __init__(self, root: Path, port: int | None = None, more: tuple[str, ...] = ()) -> None:
+        self.port = port or free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
         self.log = root / "server.log"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--workers", "1"]
+        command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
-        command += ["--artifacts-destination", str(root / "stored")]
+        command += ["--artifacts-destination", str(root / "stored"), *more]
         environment = {
             **os.environ,
             # Else it starts eight processes more, for what nobody asks of it here.

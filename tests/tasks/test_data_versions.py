@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from perdure.config import Workspace, parse
 from perdure.errors import Fault, Unreachable, UsageError
 from perdure.tasks import data_versions
+from perdure.tasks.data_versions.client import opened
 
 CONFIG = '[model]\nname="m"\n[data]\ntarget="y"\ntask="classification"'
 
@@ -313,6 +315,22 @@ def _raise(kind: type[Exception]) -> None:
     raise kind("held")
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {"/data": {"pid": 1', '{"write": 3}'])
+def test_dvcs_note_that_a_kill_left_half_written_stops_nothing(top: Path, left: str) -> None:
+    ws = workspace(top)
+    add(ws, "1", "one")
+    first = data_versions.add_and_push(ws)
+    note = top / ".dvc" / "tmp" / "rwlock"
+    note.write_text(left)
+    add(ws, "2", "two")
+    second = data_versions.add_and_push(ws)
+    assert first != second == data_versions.revision(ws)
+    note.write_text(left)
+    shutil.rmtree(ws.data)
+    data_versions.pull(ws)
+    assert sorted(path.name for path in ws.experiences.iterdir()) == ["1", "2"]
+
+
 def test_killed_at_any_time_the_next_run_repairs(top: Path) -> None:
     ws = workspace(top)
     for number in range(20):
@@ -345,6 +363,26 @@ def test_killed_at_any_time_the_next_run_repairs(top: Path) -> None:
     assert data_versions.add_and_push(ws) == revision
 
 
+@pytest.mark.parametrize("left", [b"", None])
+def test_an_object_that_the_remote_lacks_is_pushed_again(top: Path, left: bytes | None) -> None:
+    """A kill leaves an empty object in a local remote, or none although the listing is there."""
+    ws = workspace(top)
+    for number in range(3):
+        add(ws, str(number), f"row {number}")
+    data_versions.add_and_push(ws)
+    digest = hashlib.md5(b"row 1", usedforsecurity=False).hexdigest()
+    stored = top / ".perdure" / "dvc-remote" / "files" / "md5" / digest[:2] / digest[2:]
+    stored.unlink()
+    if left is not None:
+        stored.write_bytes(left)
+        add(ws, "3", "row 3")
+    data_versions.add_and_push(ws)
+    shutil.rmtree(ws.data)
+    shutil.rmtree(top / ".dvc" / "cache")
+    data_versions.pull(ws)
+    assert {"0", "1", "2"} <= {path.name for path in ws.experiences.iterdir()}
+
+
 def test_an_empty_listing_in_the_remote_does_not_stop_the_next_push(top: Path) -> None:
     """What DVC leaves when it is killed between making an object and reflinking it."""
     ws = workspace(top)
@@ -356,3 +394,19 @@ def test_an_empty_listing_in_the_remote_does_not_stop_the_next_push(top: Path) -
     listing.write_bytes(b"")
     assert data_versions.add_and_push(ws) == recorded
     assert listing.read_bytes() == whole
+
+
+def test_what_the_remote_lacks_is_found_and_pushed_whatever_dvc_believes(top: Path) -> None:
+    ws = workspace(top)
+    for number in range(3):
+        add(ws, str(number), f"row {number}")
+    data_versions.add_and_push(ws)
+    assert data_versions.lacking(ws) == ()
+    digest = hashlib.md5(b"row 1", usedforsecurity=False).hexdigest()
+    stored = top / ".perdure" / "dvc-remote" / "files" / "md5" / digest[:2] / digest[2:]
+    stored.unlink()
+    with opened(top) as repo:  # the control: DVC sees nothing to push
+        assert repo.push(targets=[str(data_versions.pointer(ws))]) == 0
+    assert data_versions.lacking(ws) == data_versions.push_lacking(ws) == ("experiences/1",)
+    assert stored.read_bytes() == b"row 1"
+    assert data_versions.lacking(ws) == data_versions.push_lacking(ws) == ()

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.records import Comparison, Matrix, Predicted
-from perdure.tasks import evaluation, gates
+from perdure.tasks import evaluation
 from perdure.tasks.evaluation import comparing
 from perdure.tasks.evaluation.scores import Groups
+from perdure.tasks.gates import findings
 
 
 def frame(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -237,7 +238,7 @@ def test_intervals_cover_the_true_difference(task: Any, metric: str, rows: int) 
     above = below = 0
     for _ in range(600):
         found = comparing.paired(metric, *two_models(task, rows, chance), Groups.one(np.ones(rows)))
-        quantile = gates.quantile(0.95, found.degrees)
+        quantile = findings.quantile(0.95, found.degrees)
         above += whole > found.centre + quantile * found.standard_error
         below += whole < found.centre - quantile * found.standard_error
     # 5 % is stated; four standard errors of 600 draws are 3.6 %.

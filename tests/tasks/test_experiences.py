@@ -19,7 +19,9 @@ import pytest
 from perdure.config import Workspace, parse
 from perdure.errors import Corrupt, Fault, UsageError
 from perdure.records import Quarantined
+from perdure.records.data import Joined, SourceFile
 from perdure.tasks import experiences
+from perdure.tasks.experiences import folder
 from perdure.tasks.tables.content import content_sha256
 
 FRAME = pd.DataFrame(
@@ -39,9 +41,13 @@ def ws(tmp_path: Path) -> Workspace:
     return Workspace(root, parse(text))
 
 
+def file(frame: pd.DataFrame = FRAME, name: str = "jan.csv") -> SourceFile:
+    return SourceFile(name, content_sha256(frame), len(frame))
+
+
 def add(ws: Workspace, number: int, frame: pd.DataFrame = FRAME) -> str:
     sha256 = content_sha256(frame)
-    return experiences.write_experience(ws, number, frame, sha256, "jan.csv", "5c4e").id
+    return experiences.write_experience(ws, number, frame, sha256, [file(frame)], "5c4e").id
 
 
 def test_what_is_written_is_what_is_read(ws: Workspace) -> None:
@@ -54,6 +60,69 @@ def test_what_is_written_is_what_is_read(ws: Workspace) -> None:
     pd.testing.assert_frame_equal(frame, FRAME)
     assert frame["c"].dtype == object
     assert frame["c"][1] is None
+
+
+def test_the_form_of_the_split_stands_in_the_file(ws: Workspace) -> None:
+    old = add(ws, 1)
+    sha256 = content_sha256(FRAME)
+    joined = [Joined("0" * 64, 1, 1)]
+    new = experiences.write_experience(
+        ws, 2, FRAME, sha256, [file()], "5c4e", joined=joined, split=2, distinct_rows=3
+    )
+    assert experiences.list_experiences(ws)[1] == new
+    assert (new.split, new.distinct_rows) == (2, 3)
+    before = experiences.recorded(ws, old)
+    assert before is not None
+    assert (before.split, before.distinct_rows) == (1, None)
+    fewer = FRAME[:2]
+    path = folder.rewrite(ws, new, fewer, content_sha256(fewer), [file(fewer)], ())
+    written = experiences.recorded(ws, path.stem)
+    assert written is not None
+    # How many rows are distinct was a number of all three.
+    assert (written.split, written.rows, written.distinct_rows) == (2, 2, None)
+    path.write_bytes(b"")
+    assert experiences.recorded(ws, path.stem) is None
+    assert experiences.recorded(ws, "000009-00000000") is None
+
+
+def test_files_of_an_experience_stand_in_its_footer(ws: Workspace) -> None:
+    files = [
+        SourceFile(f"{number}.csv", f"{number}" * 64, 1, (("fog", 2),) if number == 2 else ())
+        for number in range(1, 6)
+    ]
+    assert folder.source_of(files[:3]) == "1.csv, 2.csv, 3.csv"
+    assert folder.source_of(files) == "5.csv and 4 earlier"
+    frame = FRAME.iloc[[0, 1, 2, 0, 1]].reset_index(drop=True)
+    sha256 = content_sha256(frame)
+    made = experiences.write_experience(ws, 1, frame, sha256, files, "5c4e", form="f")
+    assert made.files == tuple(files)
+    assert made.source == "5.csv and 4 earlier"
+    for one in files:
+        assert experiences.find([made], one.content) == made
+    assert experiences.find([made], "6" * 64) is None
+
+
+def test_what_waits_is_written_once_and_in_order(ws: Workspace) -> None:
+    sha256 = content_sha256(FRAME)
+    for number, name in ((2, "b.csv"), (1, "a.csv")):
+        one = SourceFile(name, f"{number}" * 64, 3)
+        experiences.write_waiting(ws, ws.waiting, number, FRAME, sha256, one, "f", ("fog",))
+    first, second = experiences.waiting_files(ws, ())
+    assert (first.file.name, second.file.name) == ("a.csv", "b.csv")
+    assert (first.number, first.form, first.classes) == (1, "f", ("fog",))
+    pd.testing.assert_frame_equal(experiences.read_waiting(first, content_sha256), FRAME)
+    assert experiences.next_place((first, second)) == 3
+    # It waits until an experience names it, whether its own file is still there or not.
+    made = experiences.write_experience(
+        ws, 2, FRAME.assign(n=1.0), content_sha256(FRAME.assign(n=1.0)),
+        [SourceFile("c.csv", "3" * 64, 0), second.file], "5c4e", form="f",
+    )  # fmt: skip
+    assert experiences.waiting_files(ws, [made]) == (first,)
+    experiences.clear_joined(ws)
+    assert [path.name[:6] for path in ws.waiting.iterdir()] == ["000001"]
+    (ws.waiting / f"000003-{'4' * 8}.parquet").write_bytes(first.path.read_bytes())
+    with pytest.raises(Corrupt, match="its name is not that of 11111111"):
+        experiences.waiting_files(ws, ())
 
 
 def test_images_and_sequences_come_back_as_they_were(ws: Workspace) -> None:
@@ -144,7 +213,7 @@ def test_damage_is_noticed(ws: Workspace) -> None:
     # A change that leaves the file readable: other rows under the same name and metadata.
     path.unlink()
     other = FRAME.assign(n=0.0)
-    experiences.write_experience(ws, 1, other, content_sha256(FRAME), "jan.csv", "5c4e")
+    experiences.write_experience(ws, 1, other, content_sha256(FRAME), [file()], "5c4e")
     assert len(experiences.list_experiences(ws)) == 1
     with pytest.raises(Corrupt, match="sha256"):
         experiences.read_experience(ws, added, content_sha256)
@@ -175,10 +244,12 @@ def test_killed_while_writing_the_file_is_whole_or_not_there(ws: Workspace) -> N
         "import os, signal, sys; from pathlib import Path\n"
         "import pandas as pd\n"
         "from perdure.config import Workspace, parse\n"
+        "from perdure.records.data import SourceFile\n"
         "from perdure.tasks import experiences\n"
         "ws = Workspace(Path(sys.argv[1]), parse(sys.argv[2]))\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "experiences.write_experience(ws, 1, pd.DataFrame({'y': [0]}), '0' * 64, 's', 'h')\n"
+        "frame, file = pd.DataFrame({'y': [0]}), SourceFile('s', '0' * 64, 1)\n"
+        "experiences.write_experience(ws, 1, frame, '0' * 64, [file], 'h')\n"
     )
     config = '[model]\nname="m"\n[data]\ntarget="y"\ntask="classification"'
     done = subprocess.run([sys.executable, "-c", script, str(ws.root), config], check=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import pytest
 
 from perdure.errors import Fault, UsageError
 from perdure.tasks import git
-from perdure.tasks.git import bundles, command
+from perdure.tasks.git import abandoned, bundles, command
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_hooks_signing_and_editors_are_not_asked(root: Path) -> None:
     assert not (root / "ran").exists()
 
 
-def test_a_held_index_is_waited_for_then_told_and_never_removed(
+def test_a_held_index_is_waited_for_then_reported_and_not_removed(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git.ensure_repository(root)
@@ -174,6 +176,37 @@ def test_a_held_index_is_waited_for_then_told_and_never_removed(
     freed = SimpleNamespace(sleep=lambda _: lock.unlink(missing_ok=True))
     monkeypatch.setattr(command, "time", freed)
     assert git.commit(root, ["a"], "a") is not None
+
+
+def _locked(root: Path, age_s: float) -> Path:
+    """A repository with something to commit, and a lock file of that age."""
+    git.ensure_repository(root)
+    (root / "a").write_text("1")
+    lock = root / ".git" / "index.lock"
+    lock.touch()
+    then = time.time() - age_s
+    os.utime(lock, (then, then))
+    return lock
+
+
+def test_a_lock_file_that_a_killed_git_left_is_removed(root: Path) -> None:
+    lock = _locked(root, age_s=60.0)
+    assert git.commit(root, ["a"], "a") is not None
+    assert not lock.exists()
+
+
+def test_the_lock_file_of_a_git_that_lives_stays(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LOCK_RETRIES_S", ())
+    monkeypatch.setattr(abandoned, "STALE_S", 0.0)
+    waits = ["git", "-C", str(root), "hash-object", "--stdin"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL):
+        lock = _locked(root, age_s=0.0)
+        with pytest.raises(Fault, match=r"index\.lock"):
+            git.commit(root, ["a"], "a")
+        assert lock.exists()
+    assert git.commit(root, ["a"], "a") is not None  # the control: it has ended
 
 
 def test_no_repository_and_no_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -57,6 +58,13 @@ def test_the_loser_is_told_who_holds_it_and_death_frees_it(ws: Workspace) -> Non
         process.wait()
         with hold(ws, "model", "rollback"):
             pass
+
+
+def test_other_users_cannot_look_into_the_state(ws: Workspace) -> None:
+    ws.state.mkdir(mode=0o755)  # as an older Perdure made it
+    ws.state.chmod(0o755)
+    with hold(ws, "data", "an ingest"):
+        assert stat.S_IMODE(ws.state.stat().st_mode) == 0o750
 
 
 def test_waiting_for_it(ws: Workspace) -> None:

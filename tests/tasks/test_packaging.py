@@ -77,6 +77,34 @@ def test_a_learner_is_packaged_and_served_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, learner.predict(columns(rows)), rtol=1e-6, atol=1e-7)
 
 
+def test_what_was_checked_is_loaded_once_without_a_second_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[int] = []
+    original = archive.check
+
+    def check(data: bytes) -> None:
+        checked.append(len(data))
+        original(data)
+
+    monkeypatch.setattr(archive, "check", check)
+    path, raw = tmp_path / "model.pt2", torch.ones(2, 3, dtype=torch.float64)
+    graph.export(nn.Linear(3, 2, dtype=torch.float64), raw, path)
+    first = Path(shutil.copy(path, tmp_path / "first.pt2"))
+    graph.export(nn.Linear(3, 2, dtype=torch.float64), raw, path)
+    copy = Path(shutil.copy(path, tmp_path / "copy.pt2"))
+    assert len(checked) == 2
+    before = graph.load(first)  # other bytes than those that were exported last
+    assert len(checked) == 3
+    exported = graph.load(copy)
+    assert len(checked) == 3
+    again = graph.load(copy)
+    assert len(checked) == 4
+    assert again is not exported
+    assert torch.equal(again(raw), exported(raw))
+    assert not torch.equal(before(raw), exported(raw))
+
+
 def test_a_model_that_depends_on_the_number_of_rows_is_refused(tmp_path: Path) -> None:
     class Fixed(nn.Module):
         def forward(self, raw: torch.Tensor) -> torch.Tensor:

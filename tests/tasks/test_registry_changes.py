@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
-from sqlalchemy.engine import Engine
+from mlflow.tracking.client import MlflowClient
 
 from perdure.errors import Fault, LockHeld, UsageError
 from perdure.records import Change, Event, Held, Reason, Verdict
 from perdure.tasks.registry import Registry, codec
+from perdure.tasks.registry.client import Missing
 from tests.tasks.version_kit import AT, bare_versions, plain, workspace
 
 NO = Verdict(
@@ -69,16 +69,6 @@ SHORT = Change(
 
 class Killed(BaseException):
     """Like SIGKILL, nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    def unsynced(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
-
-    sqlalchemy.event.listen(Engine, "connect", unsynced)
-    yield tmp_path_factory.mktemp("registry")
-    sqlalchemy.event.remove(Engine, "connect", unsynced)
 
 
 @pytest.fixture
@@ -172,6 +162,72 @@ def test_the_quick_look_and_mlflow_agree(
     monkeypatch.setattr("perdure.tasks.registry.quick.REVISIONS", frozenset({"another"}))
     assert registry.read() == quickly
     assert asked[0] == "get_registered_model"
+
+
+def test_the_model_is_not_read_again_before_each_write(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    original = MlflowClient.get_registered_model
+
+    def counted(self: MlflowClient, name: str) -> Any:
+        read.append(name)
+        return original(self, name)
+
+    registry = model(root, "read once")
+    monkeypatch.setattr(MlflowClient, "get_registered_model", counted)
+    registry.apply(FIRST)
+    assert len(read) <= 2
+    read.clear()
+    registry.apply(SECOND)
+    assert read == []
+    plain_client = MlflowClient(registry.client.uri, registry.client.uri)
+    plain_client.set_registered_model_tag(registry.name, "a", "b")
+    assert read == [registry.name], "MLflow's client no longer reads: writing.py can go"
+
+
+def test_what_was_deleted_meanwhile_is_not_written_to(root: Path) -> None:
+    registry = model(root, "deleted")
+    registry.apply(FIRST)
+    registry.client.call("delete_model_version", registry.name, "3")
+    with pytest.raises(Missing):
+        registry.client.call("set_registered_model_alias", registry.name, "contender", "3")
+    registry.client.call("delete_registered_model", registry.name)
+    for name, *rest in (
+        ("set_registered_model_tag", "a", "b"),
+        ("set_registered_model_alias", "champion", "1"),
+        ("set_model_version_tag", "1", "a", "b"),
+        ("update_model_version", "1", "words"),
+    ):
+        with pytest.raises(Missing):
+            registry.client.call(name, registry.name, *rest)
+
+
+def test_a_prompt_is_no_model(root: Path) -> None:
+    registry = Registry(workspace(root, "a-prompt"))
+    registry.client.fluent("register_prompt", registry.name, "Say {{ this }}.")
+    for _ in range(2):
+        with pytest.raises(Missing):
+            registry.client.call("set_registered_model_tag", registry.name, "a", "b")
+
+
+def test_a_version_registered_with_its_verdict_is_not_judged_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = registry.judge(2, NO)
+    asked: list[str] = []
+    original = registry.client.call
+
+    def call(name: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(registry.client, "call", call)
+    assert registry.judge(2, NO) == judged
+    assert asked == ["get_model_version"]
+    assert registry.judge(2, YES).verdict == "passed"
+    assert "set_model_version_tag" in asked
+    assert "update_model_version" in asked
 
 
 def test_a_change_twice_is_a_change_once(registry: Registry) -> None:
@@ -348,7 +404,7 @@ def test_a_verdict_later(registry: Registry) -> None:
     description = registry.client.call("get_model_version", registry.name, "2").description
     assert "**Verdict: refused**" in description
     assert "| floor | refused | 0.4000 accuracy | – | – | 0.5000 | – | – |" in description
-    assert "- 0.4 \\< 0.5" in description
+    assert "- 0.4 &lt; 0.5" in description
     assert registry.verdict(2) == NO
     assert registry.verdict(1) is None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,16 +12,6 @@ from perdure.records import Change, Event, Held
 from perdure.tasks.registry import Registry
 from tests.tasks.server_kit import Server
 from tests.tasks.version_kit import AT, register, version_folder, workspace
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.stop()
 
 
 def test_over_a_server(server: Server, tmp_path: Path) -> None:
@@ -49,7 +39,7 @@ def test_over_a_server(server: Server, tmp_path: Path) -> None:
     registry.apply(change)
     registry.apply(change)
     now = registry.read()
-    assert now.champion == now.challenger == version
+    assert now.champion == now.challenger == replace(version, promoted=True)
     assert now.champion_since == AT
     assert now.held == {held.id: held}
     assert registry.history() == events

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import os
 import shutil
@@ -13,11 +15,12 @@ from typing import Any
 import pytest
 
 from perdure.errors import Corrupt, Unreachable, UsageError
-from perdure.records import DataRevision, Reason, Registered, Verdict, to_json
+from perdure.records import DataRevision, Reason, Registered, Score, Verdict, to_json
 from perdure.tasks import figures
-from perdure.tasks.registry import Registry, pyfunc
+from perdure.tasks.registry import Registry, codec, pyfunc
 from tests.tasks.version_kit import (
     EXPERIENCE,
+    LINEAGE,
     TRAINED,
     evaluation,
     register,
@@ -164,7 +167,7 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
     run = registry.client.call("get_run", version.run_id)
     assert run.info.run_name == f"learn {EXPERIENCE}"
     assert run.data.params["strategy"] == "replay"
-    assert run.data.params["epochs"] == "10"
+    assert run.data.params["epochs"] == "2"  # those of the curve
     assert run.data.params["rows_trained"] == "100"
     history = registry.client.call("get_metric_history", version.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.4)]
@@ -181,6 +184,14 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
         "backward_transfer": -0.05,
     }
     assert {name: run.data.metrics[name] for name in expected} == expected
+    series = ("validation/loss", "by_experience/accuracy")
+    once = {name: value for name, value in expected.items() if name not in series}
+    [made] = run.outputs.model_outputs
+    logged_model = registry.client.call("get_logged_model", made.model_id)
+    of_the_model = {metric.key: metric.value for metric in logged_model.metrics}
+    assert {name: of_the_model[name] for name in once} == once
+    assert "train/loss" not in of_the_model, "a curve is the run's alone"
+    assert logged_model.params == run.data.params
     logged = {
         item.path for item in registry.client.call("list_artifacts", version.run_id, "figures")
     }
@@ -325,3 +336,21 @@ def test_a_relative_database_belongs_to_the_workspace(tmp_path: Path) -> None:
     assert registry.versions() == ()
     assert (tmp_path / "tracking" / "mlflow.db").exists()
     assert logging.getLogger("alembic").level == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(0.9, 0.9), (float("nan"), None), (float("inf"), None)]
+)
+def test_a_score_comes_back_as_it_was(value: float, wanted: float | None) -> None:
+    found = evaluation()
+    measured = dataclasses.replace(found.candidate, average={"accuracy": value})
+    score = codec.score(dataclasses.replace(found, candidate=measured))
+    assert score == Score("accuracy", wanted, 0.5, 60)
+    tags = codec.version_tags(LINEAGE, score)
+    assert codec.version(1, "run", 0, tags).score == score
+    json.loads(tags[codec.SCORE], parse_constant=pytest.fail)
+    # An older Perdure wrote none, and a later one may add to it.
+    older = {name: text for name, text in tags.items() if name != codec.SCORE}
+    assert codec.version(1, "run", 0, older).score is None
+    later = {**tags, codec.SCORE: json.dumps({**json.loads(tags[codec.SCORE]), "more": 1})}
+    assert codec.version(1, "run", 0, later).score == score

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from perdure.service import ports
 from perdure.tasks.registry.client import Client
-from perdure.up import ports
 
 CONFIG = '[model]\nname = "weather"\n[data]\ntarget = "rain"\ntask = "classification"\n'
 PICTURE = b"\x89PNG not quite a picture"

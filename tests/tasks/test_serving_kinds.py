@@ -144,13 +144,14 @@ def test_probabilities_on_request(served: Any) -> None:
 def test_signature_and_example_are_in_the_registry(served: Any) -> None:
     kind, model, folder = served
     column = COLUMNS[kind]
-    (entry,) = model.metadata.signature.inputs.to_dict()
-    assert entry["name"] == column.name
     if column.kind == "image":
+        (entry,) = model.metadata.signature.inputs.to_dict()
+        assert entry["name"] == column.name
         shape = column.shape[:2] if column.shape[2] == 1 else column.shape
         assert entry["tensor-spec"] == {"dtype": "uint8", "shape": (-1, *shape)}
         assert model.input_example[column.name].shape == (3, *shape)
     else:
+        assert model.metadata.signature.inputs is None
         assert list(model.input_example.columns) == [column.name]
         assert len(model.input_example) == 3
     labels = expected(kind, values(kind, 60)[:3])
@@ -220,12 +221,15 @@ def test_what_is_no_image_is_refused(served: Any, wrong: Any, said: str) -> None
 
 
 @pytest.mark.parametrize("served", ["text"], indirect=True)
-def test_texts_may_be_missing_and_must_be_text(served: Any) -> None:
+def test_texts_may_be_missing_and_are_read_as_ingest_reads_them(served: Any) -> None:
     _, model, _ = served
     missing = model.predict(pd.DataFrame({"review": [None, float("nan"), "", "  "]}))
     assert len(set(missing.tolist())) == 1
-    with pytest.raises(DataRefused, match=r"review holds 3\.0 in row 1; it must be text"):
-        model.predict(pd.DataFrame({"review": pd.Series(["a", 3.0], dtype=object)}))
+    number, text = (
+        pd.DataFrame({"review": pd.Series([one], dtype=object)}) for one in (3.0, "3.0")
+    )
+    asked = {"probabilities": True}
+    pd.testing.assert_frame_equal(model.predict(number, asked), model.predict(text, asked))
     with pytest.raises(DataRefused, match="an array was given"):
         model.get_raw_model().predict(np.zeros((2, 2)))
 

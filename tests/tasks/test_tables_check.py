@@ -87,7 +87,7 @@ def test_the_canonical_form() -> None:
         ({"t": "NaN"}, "t is missing"),
         ({"w": "S"}, "w = 'S' is not one of 'N', 'E'"),
         ({"w": ""}, "w is missing"),
-        ({"flag": "yes"}, "flag = 'yes' is not one of 'False', 'True'"),
+        ({"flag": "perhaps"}, "flag = 'perhaps' is not one of 'False', 'True'"),
         ({"y": ""}, "y is missing"),
         ({"y": "2"}, "y = '2' is not one of the classes 0, 1"),
         ({"y": "1.5"}, "y = '1.5' is not one of the classes 0, 1"),

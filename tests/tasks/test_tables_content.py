@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from perdure.errors import DataRefused
 from perdure.tasks.tables.check import check
-from perdure.tasks.tables.content import content_sha256, row_keys, sides
+from perdure.tasks.tables.content import content_sha256, distinct_rows, row_keys
 from perdure.tasks.tables.read import read_table
 from perdure.tasks.tables.schema import parse
+from perdure.tasks.tables.splitting import splits
 
 GOLDEN = pd.DataFrame(
     {
@@ -60,7 +61,7 @@ def test_golden_values() -> None:
     """Changing any of these puts rows of every workspace on other sides: do not."""
     assert row_keys(GOLDEN, ["n", "c"]).tolist() == KEYS
     assert row_keys(GOLDEN, ["n"]).tolist() == KEYS_N
-    assert sides(row_keys(GOLDEN, ["n", "c"]), 0.4, 0.3).tolist() == SIDES
+    assert splits(row_keys(GOLDEN, ["n", "c"]), 0.4, 0.3).tolist() == SIDES
     assert content_sha256(GOLDEN) == CONTENT
 
 
@@ -103,7 +104,7 @@ def test_a_row_has_its_key_in_any_table(
     np.testing.assert_array_equal(alone, among[len(others) :])
     turned = row_keys(frame_of(rows[::-1])[["c", "y", "n"]], ["n", "c"])
     np.testing.assert_array_equal(alone, turned[::-1])
-    assert sides(alone, 0.2, 0.1).tolist() == sides(among, 0.2, 0.1).tolist()[len(others) :]
+    assert splits(alone, 0.2, 0.1).tolist() == splits(among, 0.2, 0.1).tolist()[len(others) :]
 
 
 def test_the_target_has_no_part_in_the_key() -> None:
@@ -123,7 +124,7 @@ def test_keys_do_not_collide_and_shares_are_right() -> None:
     frame = pd.DataFrame({"a": np.arange(100_000.0), "b": rng.integers(0, 2, 100_000) * 1.0})
     keys = row_keys(frame, ["a", "b"])
     assert len(np.unique(keys)) == len(keys)
-    found = pd.Series(sides(keys, 0.2, 0.1)).value_counts(normalize=True)
+    found = pd.Series(splits(keys, 0.2, 0.1)).value_counts(normalize=True)
     # Standard errors are below 0.0015.
     assert found["test"] == pytest.approx(0.2, abs=0.006)
     assert found["validation"] == pytest.approx(0.1, abs=0.006)
@@ -132,14 +133,20 @@ def test_keys_do_not_collide_and_shares_are_right() -> None:
 
 def test_more_test_rows_never_turn_a_test_row_into_a_training_row() -> None:
     keys = row_keys(pd.DataFrame({"a": np.arange(1000.0)}), ["a"])
-    small, large = sides(keys, 0.1, 0.1), sides(keys, 0.3, 0.1)
+    small, large = splits(keys, 0.1, 0.1), splits(keys, 0.3, 0.1)
     assert (large[small == "test"] == "test").all()
-    assert set(sides(keys, 0.2, 0.0)) == {"train", "test"}
+    assert set(splits(keys, 0.2, 0.0)) == {"train", "test"}
 
 
 def test_a_missing_column_is_refused() -> None:
     with pytest.raises(DataRefused, match="missing columns: x, z"):
         row_keys(GOLDEN, ["n", "x", "z"])
+
+
+def test_distinct_rows_are_those_of_the_features() -> None:
+    assert distinct_rows(GOLDEN, ["n", "c"]) == 4
+    assert distinct_rows(GOLDEN.assign(y=range(5)), ["c"]) == 4
+    assert distinct_rows(GOLDEN[:0], ["n"]) == 0
 
 
 def test_content_depends_on_values_names_and_order_of_rows() -> None:

@@ -47,7 +47,7 @@ def test_every_form_gives_the_same_rows(form: str, tmp_path: Path) -> None:
     schema = schema_of(path)
     assert schema.columns == {"image": COLUMN}
     assert schema.target.classes == kit.CLASSES  # type: ignore[union-attr]  # of classes
-    found = check(read(path, schema), schema)
+    found = check(read(path, schema).frame, schema)
     assert found.refused.empty
     expected = [kit.pixels(c, n).tobytes() for c in kit.CLASSES for n in range(20)]
     assert found.accepted["image"].tolist() == expected
@@ -83,7 +83,7 @@ def test_an_unreadable_image_is_one_refused_row_with_its_name(tmp_path: Path) ->
     content["stray.png"] = kit.png(kit.pixels("dark", 5))
     root = kit.folder(tmp_path / "d", content)
     schema = schema_of(root)
-    found = check(read(root, schema), schema)
+    found = check(read(root, schema).frame, schema)
     assert (len(found.accepted), found.refused_rows, found.whole) == (39, 3, ())
     assert found.refused[["row", "column", "value"]].to_numpy().tolist() == [
         [21, "image", "bright/notes.txt"],
@@ -108,7 +108,7 @@ def test_an_unreadable_image_is_one_refused_row_with_its_name(tmp_path: Path) ->
 def test_a_folder_of_a_new_class_waits_until_there_are_enough(tmp_path: Path) -> None:
     schema = schema_of(kit.folder(tmp_path / "a", kit.files(20)))
     more = kit.files(20) | {f"grey/{n}.png": kit.png(kit.pixels("dark", n)) for n in range(4)}
-    found = check(read(kit.folder(tmp_path / "b", more), schema), schema)
+    found = check(read(kit.folder(tmp_path / "b", more), schema).frame, schema)
     assert (len(found.accepted), found.refused_rows) == (40, 4)
     assert found.summary == (
         "row 41: label = 'grey' is a new class with 4 rows in this file; the least is 10 "
@@ -123,7 +123,7 @@ def test_links_are_refused_and_not_followed(tmp_path: Path) -> None:
     (root / "dark" / "zz.png").symlink_to(secret)
     (root / "dark" / "zzz").symlink_to(tmp_path)
     schema = schema_of(root)
-    found = check(read(root, schema), schema)
+    found = check(read(root, schema).frame, schema)
     assert found.refused["value"].tolist() == ["dark/zz.png", "dark/zzz"]
     assert found.refused["reason"].str.contains("is a link").all()
     kept = pictures.refused(root, ["dark/zz.png"])
@@ -151,7 +151,7 @@ def test_an_archive_reaches_nothing_outside(tmp_path: Path) -> None:
         file.writestr(member("dark/.hidden.png"), b"hidden")
     before = sorted(tmp_path.rglob("*"))
     schema = schema_of(path)
-    found = check(read(path, schema), schema)
+    found = check(read(path, schema).frame, schema)
     assert len(found.accepted) == 40
     reasons = dict(zip(found.refused["value"], found.refused["reason"], strict=True))
     assert "leads out of the archive" in reasons["../dark/up.png"]
@@ -165,7 +165,7 @@ def test_the_same_name_twice_is_refused_once(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
         file.writestr("dark/001.png", kit.png(kit.pixels("bright", 1)))
     schema = schema_of(path)
-    found = check(read(path, schema), schema)
+    found = check(read(path, schema).frame, schema)
     assert len(found.accepted) == 40
     assert found.refused["reason"].str.contains("is in the archive twice").all()
 
@@ -178,7 +178,7 @@ def test_damage_inside_an_archive_is_one_refused_row_and_all_is_kept(tmp_path: P
     data[at] ^= 0xFF
     path.write_bytes(bytes(data))
     schema = schema_of(path)
-    found = check(read(path, schema), schema)
+    found = check(read(path, schema).frame, schema)
     assert found.refused["value"].tolist() == ["dark/005.png"]
     assert pictures.refused(path, ["dark/005.png"]) is None
 
@@ -258,7 +258,7 @@ def test_a_class_of_arrays_that_is_unknown_is_kept_as_png(tmp_path: Path) -> Non
     labels = np.array(["dark", "bright", "grey", "dark"])
     array = np.stack([kit.pixels("dark", n, channels=3) for n in range(4)])
     path = npz(tmp_path / "b.npz", x=array, y=labels)
-    found = check(read(path, schema), schema)
+    found = check(read(path, schema).frame, schema)
     assert found.accepted["image"].map(len).tolist() == [64] * 3
     assert found.bad_rows["image"].map(str).tolist() == ["row-3.png"]
     kept = pictures.refused(path, ["row-3.png"])
@@ -300,7 +300,7 @@ def test_odd_names_are_shown_harmlessly(tmp_path: Path) -> None:
     (root / "dark" / "a\nb\x1b[31m.png").write_bytes(b"x")
     (root / "dark" / "\udcff.png").write_bytes(b"x")
     schema = schema_of(root)
-    found = check(read(root, schema), schema)
+    found = check(read(root, schema).frame, schema)
     assert found.refused["value"].tolist() == ["dark/a\\nb\\x1b[31m.png", "dark/\\udcff.png"]
     found.bad_rows.to_csv(io.BytesIO(), encoding="utf-8")
     assert isinstance(found.bad_rows, pd.DataFrame)

@@ -13,7 +13,16 @@ import torch
 from torch import nn
 
 from perdure.config import Workspace, parse
-from perdure.records import DataRevision, Epoch, Evaluation, Matrix, Measured, Trained, Version
+from perdure.records import (
+    DataRevision,
+    Epoch,
+    Evaluation,
+    Lineage,
+    Matrix,
+    Measured,
+    Trained,
+    Version,
+)
 from perdure.strategies.features.columns import Column, FeatureSpec
 from perdure.strategies.features.encoding import encode
 from perdure.strategies.features.modules import Network, Output, Prepare
@@ -98,25 +107,26 @@ def version_folder(folder: Path, spec: FeatureSpec = SPEC) -> Path:
     return packaging.assemble(folder, spec, module(spec), frame(60), evaluation())
 
 
-def described(key: str = "a" * 64, parent: int | None = None, **more: Any) -> dict[str, Any]:
-    """What a version is registered with, less what only a real learning step has."""
-    return {
-        "learning_key": key,
-        "parent": parent,
-        "experience": EXPERIENCE,
-        "weights_sha256": "b" * 64,
-        "state_sha256": "c" * 64,
-        "cursor": (EXPERIENCE,),
-        "data": DataRevision("d" * 40, None),
-        "code": None,
-        "strategy": ("ewc", "replay"),
-        **more,
-    }
+LINEAGE = Lineage(
+    learning_key="a" * 64,
+    parent=None,
+    experience=EXPERIENCE,
+    weights_sha256="b" * 64,
+    state_sha256="c" * 64,
+    cursor=(EXPERIENCE,),
+    data=DataRevision("d" * 40, None),
+    code=None,
+    strategy=("ewc", "replay"),
+)
 
 
 def register(registry: Registry, folder: Path, **more: Any) -> Version:
+    """Register a version; `more` replaces fields of the lineage and arguments of `register`."""
+    fields = {field.name for field in dataclasses.fields(Lineage)}
+    lineage = dataclasses.replace(LINEAGE, **{k: v for k, v in more.items() if k in fields})
+    others = {k: v for k, v in more.items() if k not in fields}
     return registry.register(
-        folder, **{"evaluation": evaluation(), "trained": TRAINED, **described(), **more}
+        folder, lineage, **{"evaluation": evaluation(), "trained": TRAINED, **others}
     )
 
 
@@ -124,12 +134,14 @@ def bare_versions(registry: Registry, count: int, source: str = "file:///nowhere
     """Versions with their tags but without artifacts: enough for aliases and history."""
     registry.client.call("create_registered_model", registry.name)
     for number in range(1, count + 1):
-        known = described(f"{number:064d}", number - 1 or None)
+        lineage = dataclasses.replace(
+            LINEAGE, learning_key=f"{number:064d}", parent=number - 1 or None
+        )
         registry.client.call(
             "create_model_version",
             registry.name,
             source,
-            tags=codec.version_tags(**known),
+            tags=codec.version_tags(lineage, codec.score(evaluation())),
         )
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from perdure import __version__, disk
-from perdure.cli import console, render, safekeeping, service
-from perdure.cli.options import AsJson, Where, Why, example, root
+from perdure import __version__, exhausted
+from perdure.cli import console, letting_go, provenance, render, safekeeping, service
+from perdure.cli.options import AsJson, Patience, Where, Why, example, root
 from perdure.errors import EXIT_CODES, PerdureError, UsageError
 
 app = typer.Typer(
@@ -50,8 +50,8 @@ def init(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="The first data: CSV or Parquet; or images: a folder or ZIP archive with a folder "
-            "for each class, or NPZ arrays.",
+            help="The first data: a table (CSV, JSON lines, Parquet, Feather); or images: a folder "
+            "or ZIP archive with a folder for each class, or NPZ arrays.",
         ),
     ],
     target: Annotated[
@@ -62,7 +62,7 @@ def init(
     ] = None,
     task: Annotated[
         Literal["classification", "regression"] | None,
-        typer.Option("--task", help="By default told from the target."),
+        typer.Option("--task", help="By default inferred from the target."),
     ] = None,
     name: Annotated[
         str | None,
@@ -70,7 +70,7 @@ def init(
     ] = None,
     kind: Annotated[
         Literal["table", "image", "text", "sequence"] | None,
-        typer.Option("--kind", help="What to learn from; by default told from the data."),
+        typer.Option("--kind", help="What to learn from; by default inferred from the data."),
     ] = None,
     column: Annotated[
         str | None,
@@ -86,14 +86,38 @@ def init(
             help="Of images; by default their most common size, at most 224 on the longer side.",
         ),
     ] = None,
+    number: Annotated[
+        list[str] | None,
+        typer.Option("--number", metavar="COLUMN", help="It holds numbers; may be repeated."),
+    ] = None,
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", metavar="COLUMN", help="It holds words of a list."),
+    ] = None,
+    time: Annotated[
+        list[str] | None,
+        typer.Option("--time", metavar="COLUMN", help="It holds dates or times."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="COLUMN", help="Leave it out."),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a workspace with a schema inferred from the first data, its first experience."""
-    from perdure.flows.initialise import initialise
+    from perdure.flows.initialise import ColumnKind, initialise
 
-    result = initialise(directory, data, target, task, name, kind, column, size)
+    asked: tuple[tuple[ColumnKind, list[str] | None], ...] = (
+        ("number", number),
+        ("category", category),
+        ("time", time),
+        ("ignore", ignore),
+    )
+    kinds = {column: kind for kind, names in asked for column in names or []}
+    result = initialise(directory, data, target, task, name, kind, column, size, kinds)
+    console.work_at(directory)
     console.emit_json(result) if json else render.initialised(result)
-    raise typer.Exit(0 if result.first.outcome == "ingested" else 3)
+    raise typer.Exit(0 if result.first.outcome in ("ingested", "waiting") else 3)
 
 
 @app.command(epilog=example("perdure ingest new/*.csv"))
@@ -109,8 +133,10 @@ def ingest(
 ) -> None:
     """Check files against the schema, and make each an experience or put it into quarantine."""
     from perdure.flows import ingest as flows
+    from perdure.service.notify.after import notify_after
 
-    result = flows.run(root(workspace), [str(path) for path in paths or []])
+    with notify_after(root(workspace)):
+        result = flows.run(root(workspace), [str(path) for path in paths or []])
     console.emit_json(result) if json else render.ingested(result)
     refused = any(f.outcome == "quarantined" or f.refused_rows for f in result.files)
     raise typer.Exit(3 if refused else 0)
@@ -156,16 +182,30 @@ def retrain(
         bool,
         typer.Option("--profile", help="Trace some training steps of the first experience."),
     ] = False,
+    wait: Patience = 0.0,
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
     """Learn every pending experience, judge each result, and promote what passes."""
     from perdure.flows import retrain as flows
+    from perdure.service.notify.after import notify_after
 
-    with console.bars():
-        result = flows.run(root(workspace), profile)
-    console.emit_json(result) if json else render.retrained(result)
+    with console.bars(), notify_after(root(workspace)):
+        result = flows.run(root(workspace), profile, wait)
+    if json:
+        console.emit_json(result)
+    else:
+        render.retrained(result)
+        if any(one.promoted and one.prequential is None for one in result.learned):
+            _serving(workspace)
     raise typer.Exit(3 if any(one.kept_back for one in result.learned) else 0)
+
+
+def _serving(workspace: Path | None) -> None:
+    """After the first promotion: how MLflow serves the model."""
+    from perdure.flows import status
+
+    render.serving(*status.serving(root(workspace)))
 
 
 @app.command(epilog=example("perdure promote 12"))
@@ -178,14 +218,22 @@ def promote(
         bool, typer.Option("--force", help="Although a gate refused it; needs --reason.")
     ] = False,
     reason: Why = None,
+    wait: Patience = 0.0,
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
     """Make VERSION the champion, or approve the challenger."""
     from perdure.flows import promote as flows
+    from perdure.service.notify.after import notify_after
 
-    result = flows.run(root(workspace), version, force, reason)
-    console.emit_json(result) if json else render.promoted(result)
+    with notify_after(root(workspace)):
+        result = flows.run(root(workspace), version, force, reason, wait)
+    if json:
+        console.emit_json(result)
+    else:
+        render.promoted(result)
+        if result.changed and result.replaced is None:
+            _serving(workspace)
 
 
 @app.command(epilog=example('perdure rollback --reason "complaints since Monday"'))
@@ -206,13 +254,16 @@ def rollback(
             "--keep-data", help="Leave the experiences of the abandoned versions pending."
         ),
     ] = False,
+    wait: Patience = 0.0,
     workspace: Where = None,
     json: AsJson = False,
 ) -> None:
     """Take the model back, whole: weights, memory and its place in the data."""
     from perdure.flows import rollback as flows
+    from perdure.service.notify.after import notify_after
 
-    result = flows.run(root(workspace), to, reason, keep_data)
+    with notify_after(root(workspace)):
+        result = flows.run(root(workspace), to, reason, keep_data, wait)
     console.emit_json(result) if json else render.rolled_back(result)
 
 
@@ -249,9 +300,9 @@ def release(
     json: AsJson = False,
 ) -> None:
     """Make held experiences pending again."""
-    from perdure.flows import hold
+    from perdure.flows import release
 
-    result = hold.release(root(workspace), experiences, reason)
+    result = release.release(root(workspace), experiences, reason)
     console.emit_json(result) if json else render.released(result)
 
 
@@ -267,9 +318,9 @@ def quarantine(
     json: AsJson = False,
 ) -> None:
     """Set experiences aside by hand, so that nothing learns from them."""
-    from perdure.flows import hold
+    from perdure.flows import release
 
-    result = hold.quarantine(root(workspace), experiences, reason)
+    result = release.quarantine(root(workspace), experiences, reason)
     console.emit_json(result) if json else render.quarantined(result)
 
 
@@ -294,18 +345,35 @@ def evaluate(
 @app.command(epilog=example("perdure status --json"))
 def status(workspace: Where = None, json: AsJson = False) -> None:
     """Show champion, challenger, and what is pending, held or in quarantine."""
-    from perdure.flows import inspect
+    from perdure.flows import status
+    from perdure.service import external_servers
 
-    result = inspect.status(root(workspace))
+    result = status.status(root(workspace))
     console.emit_json(result) if json else render.status(result)
+    external_servers.ask_prefect(Path(root(workspace)))
 
 
 @app.command(epilog=example("perdure history"))
-def history(workspace: Where = None, json: AsJson = False) -> None:
-    """List what happened to the model, oldest first."""
-    from perdure.flows import inspect
+def history(
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Say what served then: a date, which is its first moment, or a date and a time; "
+            "of this machine's time zone where none is given.",
+        ),
+    ] = None,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """List what happened to the model, oldest first, or say what served at a time."""
+    if at is not None:
+        provenance.history_at(root(workspace), at, json)
+        return
+    from perdure.flows import status
 
-    result = inspect.history(root(workspace))
+    result = status.history(root(workspace))
     console.emit_json(result) if json else render.history(result)
 
 
@@ -316,9 +384,9 @@ def show(
     json: AsJson = False,
 ) -> None:
     """Show one version: its learner, verdict, metrics and accuracy matrix."""
-    from perdure.flows import inspect
+    from perdure.flows import status
 
-    result = inspect.show(root(workspace), version)
+    result = status.show(root(workspace), version)
     console.emit_json(result) if json else render.shown(result)
 
 
@@ -342,25 +410,33 @@ def demo(
 @app.command(epilog=example("perdure doctor"))
 def doctor(workspace: Where = None, json: AsJson = False) -> None:
     """Check the schema, git, DVC, their remotes, MLflow, Prefect, the device and the versions."""
-    from perdure.flows import examine
+    from perdure.flows import doctor
+    from perdure.service.notify import receivers
 
-    result = examine.examine(root(workspace))
+    result = doctor.examine(root(workspace), notices=receivers.check)
     console.emit_json({"checks": result}) if json else render.examined(result)
     raise typer.Exit(0 if all(check.ok for check in result) else 1)
 
 
 service.register(app)
 safekeeping.register(app)
+letting_go.register(app)
+provenance.register(app)
 
 
 def main() -> None:
     """Run a command, and end with the exit code of what ended it."""
     console.configure_logging()
+    console.work_at(None)
     try:
         app()
     except PerdureError as error:
-        if error.hint is None and disk.is_full(error):
-            error.hint = "free some space, then run this again"
+        # An error about memory that has a hint knows more, such as which setting to lower.
+        lacks = exhausted.named(error)
+        if lacks and (error.hint is None or not exhausted.is_memory(error)):
+            error.hint = f"{lacks.what}: {lacks.hint}"
+        if error.hint is not None:
+            error.hint = console.command(error.hint)
         console.failed(_kind(error), str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -368,16 +444,16 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the one place where every other fault ends
         _unexpected(error)
+    finally:
+        console.work_at(None)
 
 
 def _unexpected(error: Exception) -> NoReturn:
     """A fault that Perdure has no name for: in short, and whole with --verbose."""
     if console.verbose():
         raise error
-    if disk.is_full(error):
-        console.failed(
-            "Fault:", f"the disk is full: {error}\n  → free some space, then run this again"
-        )
+    if lacks := exhausted.named(error):
+        console.failed("Fault:", f"{lacks.what}: {error or 'MemoryError'}\n  → {lacks.hint}")
         sys.exit(1)
     console.failed(
         "Fault:",

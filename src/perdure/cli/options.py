@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from perdure.cli import console
+
 Where = Annotated[
     Path | None,
     typer.Option(
@@ -21,6 +23,16 @@ Why = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; goes into the history.")
 ]
 
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="How long to wait where another process works on the model; by default not at all.",
+    ),
+]
+
 
 def example(text: str) -> str:
     """The epilog of a command."""
@@ -29,7 +41,5 @@ def example(text: str) -> str:
 
 def root(workspace: Path | None) -> str:
     """The folder of the workspace: as given, or the nearest one here or above."""
-    if workspace is not None:
-        return str(workspace)
-    here = Path.cwd()
-    return str(next((d for d in (here, *here.parents) if (d / "perdure.toml").is_file()), here))
+    console.work_at(workspace)
+    return str(workspace or console.nearest() or Path.cwd())

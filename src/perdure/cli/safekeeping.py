@@ -1,4 +1,4 @@
-"""The commands that keep a workspace safe."""
+"""The commands that keep a workspace safe, and its registry small."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to Perdure's."""
     app.command(epilog=example("perdure backup /mnt/backups/weather --keep 14"))(backup)
     app.command(epilog=example("perdure restore /mnt/backups/weather weather"))(restore)
+    app.command(epilog=example("perdure prune --yes"))(prune)
 
 
 def backup(
@@ -28,7 +29,7 @@ def backup(
     ] = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Copy everything anew; link nothing of the backup before."),
+        typer.Option("--full", help="Copy everything again; link nothing of the backup before."),
     ] = False,
     workspace: Where = None,
     json: AsJson = False,
@@ -55,3 +56,38 @@ def restore(
 
     result = flow(source, directory)
     console.emit_json(result) if json else render.restored(result)
+
+
+def prune(
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            metavar="N",
+            min=1,
+            help="So many of the newest versions that were promoted stay, and so many rollbacks in "
+            "a row; by default `tracking.keep`, which is 10.",
+        ),
+    ] = None,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-days",
+            metavar="D",
+            min=0,
+            help="A version stays for so many days after the last event of it; by default "
+            "`tracking.keep_days`, which is 30.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them; by default it is only shown what would go.")
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Remove the versions that nothing needs any more, with all their files."""
+    from perdure.flows.prune import prune as flow
+
+    result = flow(root(workspace), keep, keep_days, yes)
+    console.emit_json(result) if json else render.pruned(result)
+    raise typer.Exit(1 if result.left else 0)

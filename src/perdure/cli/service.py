@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("perdure up --detach"))(up)
     app.command(epilog=example("perdure down"))(down)
     app.command(epilog=example("perdure logs worker --follow"))(logs)
+    app.command("open", epilog=example("perdure open mlflow"))(open_page)
     app.command(epilog=example("perdure deploy"))(deploy)
     app.command(epilog=example("perdure worker --pool gpu"))(worker)
 
@@ -29,22 +31,22 @@ def up(
     json: AsJson = False,
 ) -> None:
     """Run a server, the watcher of the inbox, workers and pages, and keep them going."""
-    from perdure.up import commands
-    from perdure.up.detach import detach as start
+    from perdure.service import background
+    from perdure.service.up import run
 
     show = console.emit_json if json else render.running
     if in_background:
-        show(start(Path(root(workspace))))
+        show(background.start(Path(root(workspace))))
         return
-    commands.run(Path(root(workspace)), show)
+    run(Path(root(workspace)), show)
     console.err.print("Everything has ended.", style="dim")
 
 
 def down(workspace: Where = None, json: AsJson = False) -> None:
     """End what perdure up runs in this workspace, and wait until it is gone."""
-    from perdure.up.down import down as end
+    from perdure.service import control
 
-    ended = end(Path(root(workspace)))
+    ended = control.down(Path(root(workspace)))
     console.emit_json({"ended": ended}) if json else render.ended(ended)
 
 
@@ -62,16 +64,32 @@ def logs(
     json: AsJson = False,
 ) -> None:
     """Show what the parts that perdure up runs have written."""
-    from perdure.up import commands
+    from perdure.service import control
 
-    found = commands.logs(Path(root(workspace)), part, lines)
+    found = control.logs(Path(root(workspace)), part, lines)
     console.emit_json({"logs": found}) if json else render.logs(found)
     if not follow:
         return
     with suppress(KeyboardInterrupt):
-        for name, line in commands.follow(Path(root(workspace)), part):
+        for name, line in control.follow(Path(root(workspace)), part):
             text = {"part": name, "line": line}
             console.emit_line(text) if json else render.log_line(name, line, alone=part is not None)
+
+
+def open_page(
+    page: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="Which pages.")] = "prefect",
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Open the pages of Prefect or MLflow in a browser, which Prefect's server lets in."""
+    from perdure.service import control
+
+    address = control.page(Path(root(workspace)), page)
+    opened = not json and webbrowser.open(address)
+    if json:
+        console.emit_json({"page": address})
+    elif not opened:
+        console.out.print(address, soft_wrap=True)
 
 
 def deploy(
@@ -83,9 +101,9 @@ def deploy(
     json: AsJson = False,
 ) -> None:
     """Put the workspace's deployments, schedule and automations into Prefect's server."""
-    from perdure.flows.service import deployments
+    from perdure.service import deploy
 
-    result = deployments.run(root(workspace), replace)
+    result = deploy.run(root(workspace), replace)
     console.emit_json(result) if json else render.deployed(result)
 
 
@@ -105,12 +123,12 @@ def worker(
             "--per-gpu",
             metavar="N",
             min=1,
-            help="Workers on each GPU; by default one, beside others as resources.per_gpu says.",
+            help="Runs on a GPU at a time; by default one, or as resources.per_gpu says.",
         ),
     ] = None,
     workspace: Where = None,
 ) -> None:
-    """Take this model's flow runs from a work pool, one worker for each GPU, until Ctrl-C."""
-    from perdure.flows.service import workers
+    """Take this model's flow runs from a work pool, each on a GPU of its own, until Ctrl-C."""
+    from perdure.service import worker
 
-    workers.work(root(workspace), pool, gpus, per_gpu)
+    worker.work(root(workspace), pool, gpus, per_gpu)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from perdure import expressions
+from perdure.config.gates import GatesConfig, OwnGateConfig, SliceConfig
 from perdure.config.training import Section, StrategyConfig, TrainingConfig
 from perdure.config.unattended import (
     NoticeConfig,
@@ -64,13 +64,20 @@ Task = Literal["classification", "regression"]
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 REGRESSION_METRICS = ("mae", "rmse", "r2")
 LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
-"""Of all metrics, those where less is better."""
+"""Metrics where less is better."""
+
+
+def _model_name(name: str) -> str:
+    """Check what MLflow, Prefect, files and people must be able to take for a name."""
+    if not name.strip() or not name.isprintable() or set(name) & set("/:.%\"'"):
+        raise ValueError("must be one line of text, without / : . % and quotation marks")
+    return name
 
 
 class ModelConfig(Section):
     """What is trained, and the name that it is registered under."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/:.%\"']+$")]
+    name: Annotated[str, Field(max_length=200), AfterValidator(_model_name)]
     """Name of the registered model in MLflow."""
     factory: str = "mlp"
     """A built-in model, `package.module:function`, or `path/to/file.py:function`."""
@@ -78,10 +85,13 @@ class ModelConfig(Section):
     """Passed to the factory by name, after `inputs` and `outputs`."""
     heads: str | None = None
     """A category column of a table; the network has a head of outputs for each of its values."""
+    bins: Annotated[int, Field(ge=0, le=256)] | None = None
+    """Piecewise-linear features that the model gets of each number of a table, beside the number;
+    by default 16 with a built-in factory, and none with another."""
 
 
 class DataConfig(Section):
-    """Where the data is and how its rows are dealt out."""
+    """Where the data is and how its rows are split."""
 
     target: Annotated[str, Field(min_length=1)]
     task: Task
@@ -94,7 +104,19 @@ class DataConfig(Section):
     validation: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     """Share of the rows that training watches but does not learn from."""
     min_rows: Annotated[int, Field(ge=2)] = 30
-    """A file with fewer accepted rows is not an experience."""
+    """A file with fewer accepted rows is not an experience by itself."""
+    join: bool = True
+    """Whether such files wait and are joined until they make an experience, or are refused."""
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_inside(cls, value: str) -> str:
+        parts = PurePosixPath(value).parts
+        if not parts or not value.isprintable() or parts[0] == "/" or ".." in parts:
+            raise ValueError("must be a folder in the workspace, such as 'data'")
+        if parts[0].startswith("."):
+            raise ValueError("must not be hidden: git, DVC and Perdure have such folders")
+        return value
 
     @model_validator(mode="after")
     def _some_rows_train(self) -> DataConfig:
@@ -115,76 +137,6 @@ class EvaluationConfig(Section):
     """Test rows of all experiences together; the budget is shared out evenly."""
     window: Annotated[int, Field(ge=2)] = 100
     """The accuracy matrix keeps this many of the latest experiences."""
-
-
-class SliceConfig(Section):
-    """Rows on which a candidate is compared with the champion by themselves."""
-
-    where: Annotated[str, Field(min_length=1)]
-    """A condition on the raw columns; see `perdure.expressions`."""
-    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """By default the condition."""
-    margin: Annotated[float, Field(ge=0)] | None = None
-    """At most this much worse than the champion; by default `past_margin`, or 0.02."""
-
-    @field_validator("where")
-    @classmethod
-    def _is_a_condition(cls, value: str) -> str:
-        expressions.parse(value)
-        return value
-
-    @property
-    def title(self) -> str:
-        """How the slice is named in messages."""
-        return self.name or self.where
-
-
-class OwnGateConfig(Section):
-    """A gate of the user's own."""
-
-    factory: Annotated[str, Field(pattern=r"^.+:\w+$")]
-    """`package.module:function`, or `path/to/file.py:function`."""
-    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """By default the function's name."""
-
-    @property
-    def title(self) -> str:
-        """How the gate is named in messages."""
-        return self.name or self.factory.rpartition(":")[2]
-
-
-class GatesConfig(Section):
-    """What a candidate must reach. Margins are in units of the metric; `false` turns a gate off."""
-
-    floor: float | Literal["baseline", False] = "baseline"
-    """Least average metric; `baseline` is what always predicting the most frequent class
-    (or the mean) would reach on the same rows."""
-    new_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.10
-    """On the new experience, at most this much worse than the champion."""
-    past_margin: Annotated[float, Field(ge=0)] | Literal[False] = 0.02
-    """On all earlier experiences, at most this much worse than the champion."""
-    past_half_life: Annotated[float, Field(gt=0)] | Literal[False] = 10.0
-    """Experiences after which a row of an earlier one counts half; `false`: all count the same."""
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Of each gate by itself: how sure harm must be before it refuses."""
-    undecided: Literal["pass", "hold", "wait"] = "pass"
-    """What becomes of a version of which the rows show neither harm nor its absence."""
-    slices: tuple[SliceConfig, ...] = ()
-    lost: Annotated[float, Field(ge=0, le=1)] | Literal[False] = False
-    """Largest share of the rows that the champion has right and the candidate wrong."""
-    calibration_margin: Annotated[float, Field(ge=0, le=1)] | Literal[False] = False
-    """At most this much more expected calibration error than the champion."""
-    own: tuple[OwnGateConfig, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> GatesConfig:
-        for key, names in (
-            ("slices", [one.title for one in self.slices]),
-            ("own", [one.title for one in self.own]),
-        ):
-            if twice := next((name for name in names if names.count(name) > 1), None):
-                raise ValueError(f"gates.{key}: {twice!r} is there twice; give each its own name")
-        return self
 
 
 class DriftConfig(Section):
@@ -228,10 +180,16 @@ class TournamentConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where runs and versions are kept."""
+    """Where runs and versions are kept, and which versions stay."""
 
     uri: str | None = None
     """An MLflow tracking URI; by default SQLite inside the workspace."""
+    prune: bool = False
+    """Whether each retraining ends with `perdure prune --yes`."""
+    keep: Annotated[int, Field(ge=1)] = 10
+    """So many of the newest versions that were promoted stay, and so many rollbacks in a row."""
+    keep_days: Annotated[int, Field(ge=0)] = 30
+    """A version stays for so many days after the last line of the history that names it."""
 
 
 class Config(Section):
@@ -248,7 +206,7 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     schedule: RetrainingSchedule = RetrainingSchedule()
     trigger: TriggerConfig = TriggerConfig()
-    notify: tuple[NoticeConfig, ...] = ()
+    notify: Annotated[tuple[NoticeConfig, ...], Field(strict=False)] = ()
     resources: ResourcesConfig = ResourcesConfig()
     shared: SharedConfig = SharedConfig()
 
@@ -316,6 +274,11 @@ class Workspace:
         return self.data / "quarantine"
 
     @cached_property
+    def waiting(self) -> Path:
+        """One Parquet file per file that waits for more rows."""
+        return self.data / "waiting"
+
+    @cached_property
     def inbox(self) -> Path:
         """Where files arrive."""
         return self.root / self.config.data.inbox
@@ -367,6 +330,11 @@ def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if root.is_dir() and [one.name for one in root.iterdir()] == [".git"]:
+            raise UsageError(
+                f"{root} is a git clone without files: the default branch of its remote is empty",
+                hint="git switch BRANCH, and make a new remote with git init --bare -b main",
+            ) from None
         raise UsageError(
             f"no workspace here: {path} does not exist",
             hint="perdure init DIR --data FILE --target COLUMN, or --workspace DIR",
@@ -378,14 +346,25 @@ def read(root: Path, checks: Sequence[Check] = ()) -> Workspace:
     except ConfigError as error:
         found = [f for check in checks for part in _strategies_of(text) for f in check(part, root)]
         raise ConfigError(str(path), [*error.faults, *found]) from error
-    faults = [fault for check in checks for fault in check(config, root)]
+    faults = [*_links(config, root), *(fault for check in checks for fault in check(config, root))]
     if faults:
         raise ConfigError(str(path), faults)
     return Workspace(place(root), config)
 
 
+def _links(config: Config, root: Path) -> list[str]:
+    """Fault a data folder that is a link, or below one: what goes into it would go elsewhere."""
+    names = PurePosixPath(config.data.path)
+    folders = [root / one for one in (names, *names.parents[:-1])]
+    return [
+        f"data.path = {config.data.path!r}: {folder} is a link to {folder.readlink()}"
+        for folder in folders
+        if folder.is_symlink()
+    ]
+
+
 def _strategies_of(text: str) -> list[Config]:
-    """Of a file with faults elsewhere, its strategies alone, if they can be read."""
+    """Read only the strategies of a file that has faults elsewhere, if they can be read."""
     try:
         strategies = tomllib.loads(text)["training"]["strategies"]
         return [
@@ -397,7 +376,7 @@ def _strategies_of(text: str) -> list[Config]:
                 }
             )
         ]
-    except (tomllib.TOMLDecodeError, ValidationError, LookupError, TypeError):
+    except (tomllib.TOMLDecodeError, ValidationError, LookupError, TypeError, RecursionError):
         return []
 
 
@@ -411,26 +390,42 @@ def parse(text: str, path: str = CONFIG_NAME) -> Config:
         return Config.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"not valid TOML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError(path, ["not valid TOML: nested too deeply"]) from error
     except ValidationError as error:
         raise ConfigError(path, faults_of(error)) from error
 
 
 def faults_of(error: ValidationError) -> list[str]:
-    """Pydantic's findings as `key = value: what is wrong`, one line each."""
-    return [_fault(dict(detail)) for detail in error.errors(include_url=False)]
+    """Pydantic's findings as `key = value: what is wrong`, one line for each value."""
+    found: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        subject, message = _fault(dict(detail))
+        found.setdefault(subject, []).append(message)
+    return [
+        f"{subject}: {', or '.join(messages)}" if subject else "; ".join(messages)
+        for subject, messages in found.items()
+    ]
 
 
-def _fault(detail: dict[str, Any]) -> str:
+def _fault(detail: dict[str, Any]) -> tuple[str, str]:
+    """`key = value`, or no text where the whole is meant, and what is wrong.
+
+    A value that is of no type of a union has one finding for each of these types.
+    """
     # A union's branches add their own names to the location; they are not keys of the file.
-    parts = [str(p) for p in detail["loc"] if not (isinstance(p, str) and not p.isidentifier())]
+    branches = ("float", "int", "str")
+    parts = [str(p) for p in detail["loc"] if isinstance(p, int) or p.isidentifier()]
+    if len(parts) > 2 and parts[-1] in branches:
+        parts.pop()
     key = ".".join(parts)
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
     kind, value = detail["type"], detail.get("input")
     if kind == "missing":
-        return f"{key}: is required"
+        return key, "is required"
     if kind == "extra_forbidden":
-        return f"{key}: unknown key"
+        return key, "unknown key"
     if not key:
-        return message
+        return "", message
     shown = "" if isinstance(value, dict) else f" = {value!r}"
-    return f"{key}{shown}: {message[0].lower()}{message[1:]}"
+    return f"{key}{shown}", f"{message[0].lower()}{message[1:]}"

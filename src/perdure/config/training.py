@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "plateau"]
@@ -34,16 +34,30 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 """The settings of each schedule beside `warmup`, with their defaults."""
 
 
-class Section(BaseModel):
-    """A table of `perdure.toml`: frozen, and every key is declared."""
+def _one_line(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("must be one line of text, without control characters")
+    return name
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
+"""A name that people read."""
+
+
+class Section(BaseModel):
+    """A table of `perdure.toml`: frozen, every key is declared, and no value is converted.
+
+    TOML has types: `true` is no number, and `"1"` no integer. Its arrays are Python's lists, so a
+    field that is a tuple is `Field(strict=False)`; what is in it is strict.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class StrategyConfig(Section):
     """One continual-learning strategy and its settings."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
 
     name: str
 
@@ -83,7 +97,7 @@ class OptimizerConfig(_Choice):
     name: OptimizerName
     momentum: Share | None = None
     nesterov: bool | None = None
-    betas: tuple[Share, Share] | None = None
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] | None = None
     alpha: Share | None = None
     eps: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Number | None = None
@@ -104,19 +118,19 @@ class OptimizerConfig(_Choice):
 
 
 class ScheduleConfig(_Choice):
-    """How the learning rate goes within an experience; it begins anew with each."""
+    """How the learning rate goes within an experience; it starts again with each."""
 
     name: ScheduleName
     warmup: Annotated[int, Field(strict=True, ge=0)] | Share = 0
     """Steps in which the rate rises to `learning_rate`; below 1, their share of all steps."""
     every: Annotated[int, Field(ge=1)] | None = None
-    """Of `step`: epochs from one fall to the next."""
+    """For `step`: epochs from one fall to the next."""
     factor: Annotated[float, Field(gt=0, lt=1)] | None = None
     """What the rate is multiplied by: at a fall, or, of `exponential`, after every epoch."""
     patience: Annotated[int, Field(ge=0)] | None = None
-    """Of `plateau`: epochs without a lower loss that are let pass before a fall."""
+    """For `plateau`: epochs without a lower loss that are let pass before a fall."""
     lowest: Number | None = None
-    """Of `cosine` and `plateau`: the least learning rate."""
+    """For `cosine` and `plateau`: the least learning rate."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -157,9 +171,12 @@ class TrainingConfig(Section):
     """How one experience is learned."""
 
     strategies: Annotated[
-        tuple[Annotated[StrategyConfig, BeforeValidator(_named)], ...], Field(min_length=1)
+        tuple[Annotated[StrategyConfig, BeforeValidator(_named)], ...],
+        Field(min_length=1, strict=False),
     ] = (StrategyConfig(name="replay"),)
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over an experience's rows; by default 10, and for a table as many as its number of
+    rows needs, with early stopping."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients make up one step."""
@@ -182,7 +199,7 @@ class TrainingConfig(Section):
     label_smoothing: Share = 0.0
     augmentation: AugmentationConfig = AugmentationConfig()
     precision: Precision = "float32"
-    """Of the forward and backward passes; weights, optimizer and gradients are float32."""
+    """For the forward and backward passes; weights, optimizer and gradients are float32."""
     compile: bool = False
     deterministic: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -4,6 +4,7 @@ from perdure.records.base import IN_MLFLOW, Action, Metrics, to_json
 from perdure.records.data import DataRevision, Experience, Ingested, Quarantined
 from perdure.records.drift import ColumnDrift, Drift, DriftPoint, Level
 from perdure.records.learning import (
+    NO_NUMBER,
     SANITY,
     Answer,
     Candidate,
@@ -18,11 +19,21 @@ from perdure.records.learning import (
     Undecided,
     Verdict,
 )
-from perdure.records.registry import Change, Event, Held, Registered, Version
+from perdure.records.registry import (
+    Change,
+    Event,
+    Held,
+    LearningRun,
+    Lineage,
+    Registered,
+    Score,
+    Version,
+)
 from perdure.records.results import (
     Applied,
     Approval,
     Check,
+    ColumnFound,
     Deployed,
     DeployedAutomation,
     DeployedFlow,
@@ -40,6 +51,7 @@ from perdure.records.tournament import Arrival, Entrant, Evidence, Role, Standin
 
 __all__ = [
     "IN_MLFLOW",
+    "NO_NUMBER",
     "SANITY",
     "Action",
     "Answer",
@@ -50,6 +62,7 @@ __all__ = [
     "Change",
     "Check",
     "ColumnDrift",
+    "ColumnFound",
     "Comparison",
     "DataRevision",
     "Deployed",
@@ -69,7 +82,9 @@ __all__ = [
     "Ingested",
     "Initialised",
     "Learned",
+    "LearningRun",
     "Level",
+    "Lineage",
     "Matrix",
     "Measured",
     "Metrics",
@@ -82,6 +97,7 @@ __all__ = [
     "Retrained",
     "Role",
     "RolledBack",
+    "Score",
     "SetAside",
     "Standing",
     "Tournament",

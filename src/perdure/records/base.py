@@ -13,7 +13,7 @@ Metrics = Mapping[str, float]
 
 Action = Literal[
     "promoted", "rolled back", "refused", "forced", "held", "released", "quarantined",
-    "let go", "pinned", "unpinned", "moved", "drifted", "metric fell",
+    "let go", "pinned", "unpinned", "moved", "drifted", "metric fell", "removed", "forgot",
 ]  # fmt: skip
 """What an event of the history says happened to a version or an experience."""
 

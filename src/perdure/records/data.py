@@ -33,6 +33,46 @@ class Aside:
 
 
 @dataclass(frozen=True)
+class FileRows:
+    """How many rows of an experience a file brought."""
+
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file whose accepted rows are in an experience, or wait to be."""
+
+    name: str
+    content: str
+    """SHA-256 of all that the file offered, also the rows whose class was set aside: the same file
+    has the same."""
+    rows: int
+    """Accepted, without those whose class was set aside."""
+    aside: tuple[tuple[Label, int], ...] = ()
+    """Classes whose rows were set aside, with their rows."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The accepted rows of a file that has too few of them to be an experience by itself."""
+
+    number: int
+    """Its place in the order of arrival."""
+    file: SourceFile
+    sha256: str
+    """Digest of the rows' canonical content."""
+    form: str
+    """Form of the schema that they were checked against: rows of another form do not join."""
+    classes: tuple[Label, ...]
+    """Classes of the rows that the schema did not list."""
+    since: str
+    """UTC, ISO 8601."""
+    path: Path
+
+
+@dataclass(frozen=True)
 class Experience:
     """One batch of data that arrived: immutable, in order."""
 
@@ -40,25 +80,27 @@ class Experience:
     """`NNNNNN-<first 8 of sha256>`."""
     number: int
     sha256: str
-    """Of the accepted rows' canonical content, not of the file's bytes."""
+    """Digest of the accepted rows' canonical content, not of the file's bytes."""
     rows: int
     source: str
-    """Name of the file that it came in."""
+    """Name of the file that it came in; of several, in short."""
     path: Path
-    offered: str = ""
-    """SHA-256 of all that the file offered: also the rows whose class was set aside, and without
-    those that joined from earlier files. Empty: it is `sha256`."""
-    aside: tuple[tuple[Label, int], ...] = ()
-    """Classes of the file whose rows were set aside, with their rows."""
+    files: tuple[SourceFile, ...] = ()
+    """The files whose rows it has, in the order of the rows: small ones that waited come first."""
     joined: tuple[Joined, ...] = ()
-    """Rows that earlier files had set aside; they are the last rows, in this order."""
+    """Rows of classes that earlier files had set aside; they are the last rows, in this order."""
     classes: tuple[Label, ...] | None = None
     """Classes of its rows that the schema did not list; None: from before this was written down."""
+    split: int = 1
+    """The form in which its rows are split into train, validation and test; see
+    `tasks.tables.splitting.keys`. 1: from before this was written down."""
+    distinct_rows: int | None = None
+    """Rows that differ in their features; None: not written down."""
 
     @property
-    def brought(self) -> str:
-        """SHA-256 of what its file offered: the same file has the same."""
-        return self.offered or self.sha256
+    def contents(self) -> tuple[str, ...]:
+        """SHA-256 of what each of its files offered."""
+        return tuple(one.content for one in self.files)
 
 
 @dataclass(frozen=True)
@@ -87,12 +129,13 @@ class Quarantined:
 class Ingested:
     """What became of one file.
 
-    `outcome` is `ingested` (an experience, perhaps less some refused rows), `known` (its
+    `outcome` is `ingested` (an experience, perhaps less some refused rows, perhaps with the rows
+    of earlier files), `waiting` (too few rows; they wait for those of later files), `known` (its
     content was here already) or `quarantined` (refused whole).
     """
 
     file: str
-    outcome: Literal["ingested", "known", "quarantined"]
+    outcome: Literal["ingested", "waiting", "known", "quarantined"]
     experience: str | None
     rows: int
     refused_rows: int
@@ -100,8 +143,15 @@ class Ingested:
     folder: str | None = None
     """Where the refused part and the table of reasons lie, relative to the workspace."""
     refused_share: float = 0.0
-    """Of the file's rows, from 0 to 1."""
+    """Share of the file's rows, from 0 to 1."""
     joined_rows: int = 0
-    """Those of `rows` that earlier files had set aside, as their class had too few rows then."""
+    """Those of `rows` that earlier files brought: small ones that waited, and rows of classes that
+    had too few."""
     notes: tuple[str, ...] = ()
-    """What is no refusal: columns left out, words that the schema does not list, new classes."""
+    """What is no refusal: how the file was read where that is not as usual, columns left out, words
+    that the schema does not list, new classes."""
+    distinct_rows: int | None = None
+    """Those of `rows` that differ in their features; None of a file that is not ingested."""
+    files: tuple[FileRows, ...] = ()
+    """For an experience, the files whose rows it has, in the order of the rows; but rows whose
+    class had been set aside."""

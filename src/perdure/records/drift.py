@@ -22,7 +22,7 @@ class ColumnDrift:
     """0 to 1: Kolmogorov-Smirnov statistic of numbers, total variation of words. A missing value
     counts as a value of its own."""
     threshold: float
-    """Above it the column is drifting; 1: so few rows or experiences tell nothing."""
+    """Above it the column is drifting; 1: there are too few rows or experiences to judge."""
     missing: float
     """Share of the arriving rows without a value."""
     missing_before: float
@@ -106,7 +106,7 @@ class DriftPoint:
     joint: float
     """All columns together: the distance in units of its threshold; above 1 is drift."""
     columns: Mapping[str, float]
-    """The same of each column; of a wide table those that moved most."""
+    """Distance of each column; in a wide table of those that moved most."""
     broken: tuple[str, ...] = ()
     """Which of them are broken."""
 

@@ -1,4 +1,4 @@
-"""What a training did, what was measured, and what the gates said."""
+"""What a training did, what was measured, and what the gates decided."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ class Trained:
     """With early stopping, the epoch whose weights were kept."""
     accelerator_bytes: int | None = None
     """Most memory in use on a CUDA device."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What of the machine decides the bits: processor, threads, libraries …, in words."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Comparison:
     difference: float
     """Positive where the candidate is better, whatever the metric; in its unit."""
     standard_error: float
-    """Of the difference. Not finite: there are too few rows to say."""
+    """Interval of the difference. Not finite: there are too few rows to say."""
     centre: float
     """Middle of the interval: the difference, for shares drawn a little towards zero (Bonett and
     Price 2012), so that few rows without a disagreement are no certainty."""
@@ -111,14 +113,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Predicted:
-    """How many classes a candidate predicts on the evaluation rows."""
+    """How many classes have a row that is predicted right.
+
+    Where there is only one, a constant prediction of it is right on the same rows.
+    """
 
     candidate: int
     champion: int | None
     present: int
     """Classes that the rows have."""
     others: int
-    """Rows of another class than the one that the candidate predicts most."""
+    """Rows of another class than the one that the candidate has most often right."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class Evaluation:
     own: tuple[Reason, ...] = ()
     """Findings of the user's own gates."""
     drift: Drift | None = None
-    """Of the experience, before it was learned; None: there was no champion."""
+    """Metrics on the experience, before it was learned; None: there was no champion."""
     arrival: Arrival | None = None
     """What the experience showed of those that might serve, before it was learned."""
     drift_history: tuple[DriftPoint, ...] = ()
@@ -189,7 +194,7 @@ class Verdict:
     """What the gates say together."""
 
     answer: Answer
-    """Refused: a gate refused. Undecided: none refused, and one could not tell."""
+    """Refused: a gate refused. Undecided: none refused, and one is undecided."""
     reasons: tuple[Reason, ...]
     """Every gate's finding, also of those that passed."""
     undecided: Undecided = "pass"
@@ -204,12 +209,11 @@ class Verdict:
     def contends(self) -> bool:
         """Whether the version, not let through, is to be tried on the experiences that come.
 
-        Refused, but not by the sanity gate; or undecided, and `undecided = "wait"`.
+        Refused, but not because its outputs are no numbers; or undecided, and
+        `undecided = "wait"`.
         """
         if self.answer == "refused":
-            return not any(
-                reason.gate == SANITY and reason.answer == "refused" for reason in self.reasons
-            )
+            return all(reason.metric != NO_NUMBER for reason in self.reasons)
         return self.answer == "undecided" and self.undecided == "wait"
 
     @property
@@ -222,4 +226,6 @@ class Verdict:
 
 
 SANITY = "sanity"
+NO_NUMBER = "outputs that are no number"
+"""What `sanity` counts of a model that diverged: it cannot be measured on what arrives next."""
 """The gate whose refusal is final: not a number, or one class for everything."""

@@ -4,11 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from perdure.records.base import Action
 from perdure.records.data import DataRevision
 from perdure.records.learning import Answer, Verdict
 from perdure.records.tournament import Role, Tournament
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a version was on its test rows when it was registered."""
+
+    metric: str
+    """The configured metric, as it was then."""
+    value: float | None
+    """Mean over the experiences; None: not a number."""
+    baseline: float | None
+    """What a constant prediction reaches on the same rows; None: not a number."""
+    rows: int
+    """Test rows, of all experiences together."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a version was learned from, and how."""
+
+    learning_key: str
+    """The identity of the learning step (`training.learning_key`)."""
+    parent: int | None
+    """The version that training went on from; None: it began with a new learner."""
+    experience: str
+    """The experience learned."""
+    weights_sha256: str
+    state_sha256: str
+    """Digest of the rest of the learner: memories, optimizer, place in the data."""
+    cursor: tuple[str, ...]
+    """All experiences learned, in order."""
+    data: DataRevision
+    code: str | None
+    """The workspace's git revision; None: it is no git repository."""
+    strategy: tuple[str, ...]
+    """Names of the strategies."""
+    configuration: Mapping[str, Any] | None = None
+    """The settings that decide what is learned, as in the learning key; on the run alone."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +72,24 @@ class Version:
     """The champion that this version replaced when it was promoted; None: none, or never."""
     run_id: str
     created_at: str
+    score: Score | None = None
+    """None: an older Perdure registered it."""
+    package_sha256: str | None = None
+    """Digest of what MLflow wrote around the version folder; None: likewise."""
+    manifest_sha256: str | None = None
+    """Digest of the version folder's manifest, and so of every file in it; None: likewise."""
+    promoted: bool = False
+    """It was promoted once, also where it replaced none."""
+
+
+@dataclass(frozen=True)
+class LearningRun:
+    """What the run of a learning step says of how it was learned."""
+
+    environment: Mapping[str, str]
+    """As `Trained.environment`; empty: an older Perdure ran it, or the run is gone."""
+    configuration: Mapping[str, Any] | None
+    """As `Lineage.configuration`; None: likewise."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +165,14 @@ class Registered:
 class Change:
     """Several writes to the registry that belong together.
 
-    Written down first as an intent, then carried out; whoever comes next finishes what was
+    Written down first as an intent, then carried out; the next process finishes what was
     cut short. Every write is idempotent.
     """
 
     key: str
     """Identity of the change; a change with a known key is not carried out twice."""
     expects: Mapping[str, int | None] = field(default_factory=dict)
-    """What the aliases must be before; else somebody else moved them meanwhile."""
+    """What the aliases must be before; else another process moved them meanwhile."""
     aliases: Mapping[str, int | None] = field(default_factory=dict)
     """Alias to version; None removes it."""
     replaced: Mapping[int, int | None] = field(default_factory=dict)

@@ -13,6 +13,23 @@ from perdure.records.tournament import Arrival
 
 
 @dataclass(frozen=True)
+class ColumnFound:
+    """What `perdure init` found in a column of the first file."""
+
+    name: str
+    kind: str
+    """As in `schema.toml`."""
+    learned: bool
+    """Whether the model sees it."""
+    detail: str = ""
+    """For a column that is used, more about its kind; else why it is left out."""
+    sample: str | None = None
+    """A value, of a column that is left out."""
+    hint: str | None = None
+    """The option of `perdure init` that lets the model see it; None: there is none."""
+
+
+@dataclass(frozen=True)
 class Initialised:
     """A new workspace."""
 
@@ -20,6 +37,10 @@ class Initialised:
     model: str
     task: str
     first: Ingested
+    columns: tuple[ColumnFound, ...] = ()
+    """All columns of the first file but the target."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the target."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,12 @@ class Learned:
     prequential: Metrics | None
     average: Metrics | None
     forgetting: float | None
+    rows: int | None = None
+    """Test rows that `average` was measured on; None: nothing was."""
+    contender: bool = False
+    """The version was not let through, and is tried on the experiences that arrive next."""
+    settings: tuple[str, ...] = ()
+    """Keys of `[gates]` that kept it back; none where no setting did."""
     arrival: Arrival | None = None
     """What it showed in this step before anything learned from it; None: there was nothing to
     measure, or an earlier step measured it."""
@@ -66,6 +93,8 @@ class Retrained:
     learned: tuple[Learned, ...]
     champion: int | None
     challenger: int | None
+    metric: str
+    """The configured metric: that of the gates."""
     profile: str | None = None
     """The folder of the profile that was asked for; None: none was, or nothing was trained."""
 
@@ -153,12 +182,12 @@ class DeployedFlow:
     """One deployment in Prefect."""
 
     name: str
-    """Flow and deployment, as in `retrain/weather`."""
+    """Flow and deployment, as in `retrain/retrain-weather`."""
     change: Applied
     pool: str
     schedule: str | None
     paused: bool
-    """Somebody paused it in Prefect; it stays so."""
+    """It was paused in Prefect by a person, and stays paused."""
     page: str | None
 
 
@@ -169,7 +198,7 @@ class DeployedAutomation:
     name: str
     change: Applied
     paused: bool
-    """Somebody paused it in Prefect; it stays so."""
+    """It was paused in Prefect by a person, and stays paused."""
 
 
 @dataclass(frozen=True)

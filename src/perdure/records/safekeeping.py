@@ -12,7 +12,7 @@ class BackedUp:
     path: str
     files: int
     size: int
-    """Of all its files, in bytes."""
+    """Size of all its files, in bytes."""
     copied: int
     """Bytes of the files that were read; the others are those of the backup before."""
     champion: int | None
@@ -20,7 +20,7 @@ class BackedUp:
     lacks: tuple[str, ...]
     """What is not in it, and how it is kept safe instead."""
     left_out: tuple[str, ...]
-    """What was still being written or cannot be read, links, pipes, and other repositories."""
+    """What was still being written or cannot be read, pipes, repositories, links in the inbox."""
     removed: tuple[str, ...]
     """Names of older backups that were removed."""
 

@@ -25,12 +25,12 @@ class Difference:
     rows: int
     """Rows of the file that it concerns; of a new column, those with a value."""
     kind: str | None = None
-    """Of the column, as inferred for a new one; of `outside limits`, the limits."""
+    """Kind of the column, as inferred for a new one; of `outside limits`, the limits."""
     values: tuple[str, ...] = ()
     """Some values, the most frequent first; of a new class its name; of numbers outside limits the
     least and the greatest."""
     taken: bool | None = None
-    """Whether it was taken into the schema; None: nobody asked for that."""
+    """Whether it was taken into the schema; None: not asked for."""
     note: str | None = None
     """Why not, or in which form; of a new class also what it resembles."""
 
@@ -65,4 +65,4 @@ class SchemaReport:
     """What it was compared with."""
     differences: tuple[Difference, ...] = ()
     diff: str = ""
-    """Of the schema file, against the last commit; empty: it was not changed."""
+    """Diff of the schema file, against the last commit; empty: it was not changed."""

@@ -49,11 +49,11 @@ class Entrant:
     better: Evidence = Evidence()
     """That it is better than what it would replace; by more than a margin, unless a contender."""
     worse: Evidence = Evidence()
-    """Of a contender: that it is worse."""
+    """For a contender: that it is worse."""
     experience: str | None = None
-    """Of a contender: what the gates refused it for; held as long."""
+    """For a contender: what the gates refused it for; held as long."""
     waits: bool = False
-    """Of a contender: the gates could not tell, and `undecided = "wait"`."""
+    """For a contender: the gates were undecided, and `undecided = "wait"`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Standing:
     loss: float | None = None
     """Mean over the experience's rows, between 0 and 1."""
     incumbent_loss: float | None = None
-    """Of the version that it would replace, on the same rows."""
+    """Metrics of the version that it would replace, on the same rows."""
     value: float | None = None
     """The configured metric."""
     evidence: float = 1.0

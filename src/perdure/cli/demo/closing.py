@@ -26,9 +26,9 @@ class Line:
     version: int | None
     """What was learned from it, or what it moved the model to; None: it was held before that."""
     before: float | None
-    """Of the champion on it, before anything learned from it."""
+    """Metric of the champion on it, before anything learned from it."""
     verdict: str
-    """Of the gates; or `held`, `promoted`, `rolled back`: what it did before it was learned."""
+    """Answer of the gates; or `held`, `promoted`, `rolled back` where it was not learned."""
     average: float | None
     """Over all experiences, after it."""
     forgetting: float | None
@@ -47,7 +47,7 @@ class Demonstration:
     scratch: float
     picture: str
     broken: Drift
-    """Of the file in other units."""
+    """Name of the file in other units."""
     refused: Verdict
     """On the version that learned flipped labels."""
     rolled_back: Arrival | None

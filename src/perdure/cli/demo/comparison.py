@@ -12,7 +12,7 @@ from perdure.flows import measuring
 from perdure.flows.pending import get
 from perdure.records import Matrix
 from perdure.tasks import evaluation, training
-from perdure.tasks.tables import check, content
+from perdure.tasks.tables import check, splitting
 from perdure.tasks.tables import schema as schemas
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class FineTuned:
 
 
 def naive(workspace: Workspace) -> Workspace:
-    """The same workspace, fine-tuned with nothing kept."""
+    """A copy of the workspace, fine-tuned with nothing kept."""
     training_config = workspace.config.training.model_copy(
         update={"strategies": (StrategyConfig(name="naive"),)}
     )
@@ -56,10 +56,10 @@ def fine_tune(workspace: Workspace, cursor: Sequence[str], scratch: Path) -> Fin
     steps: dict[str, Step] = {}
     rows, matrix, learner = None, None, None
     for number, name in enumerate(cursor):
-        dealt = measuring.deal(ws, spec, get(ws, name))
+        dealt = measuring.split_rows(ws, spec, get(ws, name))
         folder = scratch / f"naive-{number}"
-        training.train(ws, spec, learner, name, dealt.frame, dealt.sides, folder)
-        learner, test = folder, dealt.sides == "test"
+        training.train(ws, spec, learner, name, dealt.frame, dealt.splits, folder)
+        learner, test = folder, dealt.splits == "test"
         rows = evaluation.rows(
             rows, dealt.frame[test], dealt.keys[test], name, ws.config.evaluation.max_rows
         )
@@ -85,9 +85,9 @@ def from_scratch(workspace: Workspace, cursor: Sequence[str], scratch: Path) -> 
     import pandas as pd
 
     ws, spec = naive(workspace), schemas.load(workspace.schema).feature_spec()
-    dealt = [measuring.deal(ws, spec, get(ws, name)) for name in cursor]
+    dealt = [measuring.split_rows(ws, spec, get(ws, name)) for name in cursor]
     frame = pd.concat([one.frame for one in dealt], ignore_index=True)
-    sides = np.concatenate([one.sides for one in dealt])
+    sides = np.concatenate([one.splits for one in dealt])
     training.train(ws, spec, None, "everything", frame, sides, scratch / "scratch")
     return scratch / "scratch"
 
@@ -99,9 +99,10 @@ def by_year(workspace: Workspace, learner: Path, years: Sequence[pd.DataFrame]) 
     accuracies = []
     for year in years:
         frame = check.check(year, schema).accepted
-        keys = content.row_keys(frame, [column.name for column in spec.columns])
+        # No row of the sample is frequent, so each has its own side, whichever file it came in.
+        keys = splitting.keys(frame, spec.columns)
         data = workspace.config.data
-        test = frame[content.sides(keys, data.test, data.validation) == "test"]
+        test = frame[splitting.splits(keys, data.test, data.validation) == "test"]
         outputs = training.outputs(naive(workspace), spec, learner, test)
         accuracies.append(
             evaluation.score(spec.task, training.truth(spec, test), outputs)["accuracy"]

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from perdure import arrival_table, config
 from perdure.cli import render
-from perdure.cli.console import out
+from perdure.cli.console import escape, out
 from perdure.cli.demo import sample
 from perdure.cli.demo.closing import Compared, Demonstration, lines
 from perdure.cli.demo.sample import ARRIVING, FIRST, PRESSURE, SPARE, TARGET
@@ -35,7 +33,7 @@ def run(directory: Path) -> Demonstration:
     """Make the demo's workspace, and walk through everything.
 
     Args:
-        directory: Where; the workspace of an earlier demo there is made anew.
+        directory: Where; the workspace of an earlier demo there is made again.
 
     Raises:
         UsageError: There is something else in the folder; it is left alone.
@@ -153,7 +151,7 @@ class _Story:
     def _flipped(self, spare: list[pd.DataFrame]) -> Verdict:
         import pandas as pd
 
-        from perdure.flows import inspect, promote
+        from perdure.flows import promote, status
 
         root = str(self.root)
         self._title(
@@ -166,7 +164,7 @@ class _Story:
         refused = self._retrain("labels flipped")[-1]
         if refused.version is None:
             raise Fault("nothing was learned from the year with flipped labels")
-        verdict = inspect.show(root, refused.version)["findings"]
+        verdict = status.show(root, refused.version)["findings"]
         assert isinstance(verdict, Verdict)
         out.print(
             f"{_INDENT}The verdict on version {refused.version}. Each difference to the champion "
@@ -259,12 +257,12 @@ class _Story:
             out.print(arrival_table.CAPTION, style="dim", soft_wrap=False)
 
     def _roll_back_and_go_on(self) -> None:
-        from perdure.flows import hold, inspect, rollback
+        from perdure.flows import release, rollback, status
 
         root = str(self.root)
-        champion = inspect.status(root)["champion"]["version"]
-        target = inspect.show(root, inspect.show(root, champion)["parent"])["parent"]
-        older = inspect.show(root, target)
+        champion = status.status(root)["champion"]["version"]
+        target = status.show(root, status.show(root, champion)["parent"])["parent"]
+        older = status.show(root, target)
         self._title(
             "A rollback by hand, by two versions",
             f'perdure rollback --to {target} --reason "complaints"',
@@ -272,7 +270,7 @@ class _Story:
         )
         result = rollback.run(root, target, "complaints", False)
         render.rolled_back(result, _INDENT)
-        now = inspect.status(root)["champion"]
+        now = status.status(root)["champion"]
         for key in ("weights_sha256", "state_sha256", "cursor"):
             if now[key] != older[key]:
                 raise Fault(f"after the rollback {key} is not that of version {target}")
@@ -287,7 +285,7 @@ class _Story:
             "Both years are released, the later one first, and learned from the older version.",
         )
         for experience in reversed(result.held):
-            hold.release(root, [experience], "the complaints were about something else")
+            release.release(root, [experience], "the complaints were about something else")
             self._retrain(f"{names[experience]}, again")
 
     def _compare(self, years: list[pd.DataFrame]) -> Compared:

@@ -13,6 +13,7 @@ from perdure.cli.render.results import (
     released,
     retrained,
     rolled_back,
+    serving,
 )
 from perdure.cli.render.schema import schema, schema_changed, schema_differences
 from perdure.cli.render.service import deployed, ended, log_line, logs, running
@@ -51,6 +52,7 @@ __all__ = [
     "schema",
     "schema_changed",
     "schema_differences",
+    "serving",
     "shown",
     "status",
     "table",

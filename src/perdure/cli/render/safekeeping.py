@@ -1,10 +1,11 @@
-"""Backups and what was made of them, for people."""
+"""Backups, what was made of them, and versions that are removed, for people."""
 
 from __future__ import annotations
 
-from rich.markup import escape
-
 from perdure.cli import console
+from perdure.cli.console import escape
+from perdure.cli.render.words import counted, table
+from perdure.records.removal import Pruned
 from perdure.records.safekeeping import BackedUp, Restored
 
 
@@ -33,6 +34,33 @@ def restored(result: Restored) -> None:
     say(f"{_model(result.versions, result.champion)} {result.experiences} experiences.")
     _lacks(result.lacks)
     say(f"→ perdure status --workspace {escape(result.path)}", style="dim")
+
+
+def pruned(result: Pruned) -> None:
+    """`perdure prune`."""
+    say = console.out.print
+    count = f"{counted(len(result.goes), 'version')}, {_size(result.size)}"
+    if result.goes:
+        grid = table(">version", "experience", "registered", ">size", "why it goes")
+        for one in result.goes:
+            words = (one.experience, one.created_at[:10], _size(one.size or 0), one.reason)
+            grid.add_row(str(one.version), *map(escape, words))
+        say(grid)
+    if result.stays:
+        grid = table(">version", "experience", "registered", "why it stays")
+        for one in result.stays:
+            cells = (one.experience, one.created_at[:10], one.reason)
+            grid.add_row(str(one.version), *map(escape, cells))
+        say(grid)
+    for what in result.left:
+        say(f"Not removed: {escape(what)}", style="yellow")
+    if result.removed:
+        say(f"Removed {count}." if result.goes else "Nothing was removed.")
+    elif result.goes:
+        say(f"{count} would go; nothing was changed.")
+        say(f"→ {escape(console.command('perdure prune --yes'))} removes them", style="dim")
+    else:
+        say("Nothing would go.")
 
 
 def _model(versions: int, champion: int | None) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-
-from perdure.cli.console import out
+from perdure.cli.console import escape, escape_lines, out
 from perdure.cli.render.words import GOOD, counted, table
 from perdure.records.schema import Difference, SchemaReport
 
@@ -46,7 +44,7 @@ def schema_changed(result: SchemaReport) -> None:
     if not result.diff:
         out.print("Nothing was changed.")
         return
-    out.print(escape(result.diff.rstrip("\n")))
+    out.print(escape_lines(result.diff.rstrip("\n")))
     name = result.path.rpartition("/")[2]
     out.print(f'Keep it: [bold]git commit -m "schema" {escape(name)}[/]')
     out.print(f"Or undo it: [bold]git checkout {escape(name)}[/]")

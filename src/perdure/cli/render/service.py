@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
-from perdure.cli.console import out
+from perdure.cli.console import escape, out
 from perdure.cli.render.words import GOOD, counted, table
 from perdure.records import Deployed
 from perdure.running import Running, Written
@@ -20,6 +18,7 @@ def running(now: Running) -> None:
     out.print(
         "  Next: put files into the inbox; [bold]perdure status[/] shows what becomes of them"
     )
+    out.print("  Look at the pages: [bold]perdure open prefect[/], [bold]perdure open mlflow[/]")
     out.print("  End it: [bold]perdure down[/]")
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from perdure import arrival_table, drift_table, verdict_table
-from perdure.cli.console import out
+from perdure.cli.console import escape, out
 from perdure.records import Arrival, Drift, Learned, Metrics, Verdict
 
 GOOD, BAD = "[green]✓[/]", "[red]✗[/]"
 NOTED = "[yellow]![/]"
 NARROW = 120
 """Columns of a terminal below which wide tables are packed closely."""
+IN_THE_UNIT = frozenset({"mae", "rmse"})
+"""Metrics in the target's unit, which may be of any size."""
+NEARLY_ALL = 0.9
+"""Share of distinct rows above which they are not worth a word."""
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -39,6 +42,13 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+def rows_counted(rows: int, distinct: int | None) -> str:
+    """`700 rows, 12 of them distinct`; `700 rows` where nearly all are, or it is not known."""
+    if distinct is None or distinct > NEARLY_ALL * rows:
+        return counted(rows, "row")
+    return f"{counted(rows, 'row')}, {distinct} of them distinct"
+
+
 MARKS = {"passed": GOOD, "refused": BAD, "undecided": "[yellow]?[/]"}
 """Before what a gate says."""
 
@@ -50,6 +60,21 @@ def verdict_grid(verdict: Verdict) -> Table:
     for reason, row in zip(verdict.reasons, verdict_table.rows(verdict), strict=True):
         gate, answer, *rest = map(escape, row)
         grid.add_row(gate, f"[{colours[reason.answer]}]{answer}[/]", *map(_folded, rest))
+    return grid
+
+
+def learned_grid(metric: str) -> Table:
+    """An empty table of what a retraining learned; its head names the metric, and its good side."""
+    name = metric.replace("_", "_\n") if _narrow() else metric
+    side = arrow(metric)
+    grid = _grid(
+        ["experience", "version", "verdict", f"{name}\nbefore {side}", f"{name}\naverage {side}",
+         "test\nrows", "forgetting\n↓" if _narrow() else "forgetting ↓"],
+        (),
+    )  # fmt: skip
+    for place, column in enumerate(grid.columns):
+        column.justify = "left" if place in (0, 2) else "right"
+    grid.caption_justify = "left"
     return grid
 
 
@@ -124,6 +149,27 @@ def verdict_word(one: Learned) -> str:
     return "[green]promoted[/]" if one.promoted else f"[green]{word}[/]"
 
 
-def main_metric(metrics: Metrics | None) -> float | None:
-    """Accuracy, or R²."""
-    return metrics.get("accuracy", metrics.get("r2")) if metrics else None
+def measured(metric: str, value: float | None) -> str:
+    """A value of a metric: three decimals; of one in the target's unit as many as it needs."""
+    if metric not in IN_THE_UNIT or value is None or not 0 < abs(value) < float("inf"):
+        return number(value)
+    if abs(value) >= 100:
+        return f"{value:,.1f}"
+    return number(value) if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def of(metrics: Metrics | None, metric: str) -> float | None:
+    """One of the metrics; None: nothing was measured."""
+    return metrics.get(metric) if metrics else None
+
+
+def arrow(metric: str) -> str:
+    """`↑` where more of a metric is better, `↓` where less is."""
+    from perdure.config import LOWER_IS_BETTER  # pydantic takes longer to import than --help
+
+    return "↓" if metric in LOWER_IS_BETTER else "↑"
+
+
+def direction(metric: str) -> str:
+    """Which way is good, in words."""
+    return "higher is better" if arrow(metric) == "↑" else "lower is better"

@@ -1,1 +1,0 @@
-"""The Prefect side of a workspace that runs unattended: deployments, triggers, workers, notices."""

@@ -1,0 +1,1 @@
+"""What touches Prefect: how flows run, its servers and client, the lock between machines."""

@@ -1,0 +1,1 @@
+"""What runs unattended: `perdure up`, deployments, the watcher, workers, notices."""

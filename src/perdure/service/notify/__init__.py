@@ -1,0 +1,1 @@
+"""Notices to people, and events to Prefect, of what became of a model."""

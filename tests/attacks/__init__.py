@@ -1,0 +1,1 @@
+"""Attacks, each with its control: the same without the cure does harm."""

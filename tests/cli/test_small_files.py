@@ -1,0 +1,91 @@
+"""Files that wait for more rows, as the command line shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perdure.flows.retrain import retrain
+from tests.cli.conftest import Cli
+from tests.docs import shapes
+from tests.promises import kit
+
+
+def test_ingest_status_and_show(cli: Cli, workspace: Path) -> None:
+    kit.arrive(workspace, "1.csv", kit.table(2, 12))
+    said = cli("ingest", "-w", workspace)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "· 1.csv: waits for more rows",
+        "  12 rows wait; 30 make an experience (data.min_rows)",
+    ]
+    kit.arrive(workspace, "again.csv", kit.table(2, 12))
+    said = cli("ingest", "-w", workspace)
+    assert "again.csv: its content is here already, and waits for more rows; skipped" in said.out
+    assert said.code == 0
+
+    value = cli("status", "-w", workspace, "--json").json
+    [one] = value["waiting_files"]
+    assert (one["file"], one["rows"], one["joins"], value["min_rows"]) == ("1.csv", 12, True, 30)
+    assert value["pending"] == [value["pending"][0]]
+    lines = cli("status", "-w", workspace).out.splitlines()
+    since = one["since"][:10]
+    place = lines.index(f"  1 small file waits since {since}, with 12 rows; 30 make an experience")
+    assert lines[place + 1] == "    1.csv, 12 rows"
+
+    kit.arrive(workspace, "2.csv", kit.table(3, 20))
+    said = cli("ingest", "-w", workspace, "--json")
+    assert said.code == 0
+    assert list(shapes.faults(said.json, "ingest", shapes.described())) == []
+    [file] = said.json["files"]
+    assert file["files"] == [{"file": "1.csv", "rows": 12}, {"file": "2.csv", "rows": 20}]
+    assert cli("status", "-w", workspace, "--json").json["waiting_files"] == []
+    retrain.fn(str(workspace))
+    shown = cli("show", "2", "-w", workspace)
+    assert "1.csv (12 rows), 2.csv (20 rows)" in shown.out
+    value = cli("show", "2", "-w", workspace, "--json").json
+    assert value["files"] == file["files"]
+    assert len(cli("show", "1", "-w", workspace, "--json").json["files"]) == 1
+
+
+def test_status_says_what_does_not_join(cli: Cli, workspace: Path) -> None:
+    kit.arrive(workspace, "1.csv", kit.table(2, 12))
+    cli("ingest", "-w", workspace)
+    path = workspace / "schema.toml"
+    text = path.read_text()
+    column = '[columns.a]\nkind = "number"\nnullable = true'
+    assert column in text
+    path.write_text(text.replace(column, '[columns.a]\nkind = "ignore"'))
+    assert cli("status", "-w", workspace, "--json").json["waiting_files"][0]["joins"] is False
+    assert "1.csv, 12 rows: does not join as" in cli("status", "-w", workspace).out
+    path.write_text("no schema")  # the doctor names it; status says what it can
+    assert cli("status", "-w", workspace, "--json").json["waiting_files"][0]["joins"] is True
+
+
+@pytest.mark.parametrize("command", [("release",), ("quarantine", "--reason", "sensor off")])
+def test_a_file_that_waits_is_no_experience_yet(
+    cli: Cli, workspace: Path, command: tuple[str, ...]
+) -> None:
+    kit.arrive(workspace, "1.csv", kit.table(2, 12))
+    cli("ingest", "-w", workspace)
+    said = cli(command[0], "1.csv", *command[1:], "-w", workspace)
+    assert said.code == 2
+    assert "1.csv is no experience yet: its 12 rows wait for those of other files" in said.err
+    other = cli(command[0], "2.csv", *command[1:], "-w", workspace)
+    assert other.code == 2
+    assert "no experience yet" not in other.err
+
+
+def test_init_with_few_rows_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
+    first, root = tmp_path / "first.csv", tmp_path / "workspace"
+    first.write_text(kit.table(1, 20))
+    said = cli("init", root, "--data", first, "--target", "kind")
+    assert said.code == 0
+    assert "20 rows wait; 30 make an experience" in said.out
+    assert said.out.splitlines()[-1] == (
+        "Next: perdure ingest FILE with more rows, for the first experience"
+    )
+    said = cli("retrain", "-w", root)
+    assert (said.code, "Nothing is pending" in said.out) == (0, True)
+    assert cli("status", "-w", root, "--json").json["experiences"] == 0

@@ -171,11 +171,11 @@ def numbers_of(
     """
     import numpy as np
 
-    gates, task = ws.config.gates, spec.task
+    gates, task, window = ws.config.gates, spec.task, ws.config.evaluation.window
     truth, owners = training.truth(spec, measured_on), measured_on[evaluation.EXPERIENCE].tolist()
 
     def of(outputs: NDArray[Any]) -> Measured:
-        return evaluation.measure(task, truth, outputs, owners, newest)
+        return evaluation.measure(task, truth, outputs, owners, newest, window)
 
     finite = np.isfinite(candidate).reshape(len(candidate), -1).all(axis=1)
     classifies = task == "classification"
@@ -187,7 +187,7 @@ def numbers_of(
         prequential=before,
         earlier=earlier,
         newest=newest,
-        window=ws.config.evaluation.window,
+        window=window,
         rows_measured=len(measured_on),
         comparisons=evaluation.compare(
             task,

@@ -13,12 +13,8 @@ def pending(ws: Workspace, now: Registered) -> tuple[Experience, ...]:
 
     What an ingest has not yet committed is not among them: it may have been cut short.
     """
-    learned = set(now.challenger.cursor) if now.challenger else set()
-    return tuple(
-        experience
-        for experience in experiences.committed(ws)
-        if experience.id not in learned and experience.id not in now.held
-    )
+    learned = now.challenger.cursor if now.challenger else ()
+    return experiences.committed(ws, {*learned, *now.held})
 
 
 def get(ws: Workspace, id_: str) -> Experience:
@@ -27,7 +23,6 @@ def get(ws: Workspace, id_: str) -> Experience:
     Raises:
         UsageError: There is no such experience.
     """
-    for experience in experiences.list_experiences(ws):
-        if experience.id == id_:
-            return experience
-    raise UsageError(f"there is no experience {id_}", hint="perdure status")
+    if (found := experiences.get(ws, id_)) is None:
+        raise UsageError(f"there is no experience {id_}", hint="perdure status")
+    return found

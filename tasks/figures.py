@@ -248,7 +248,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _side(values: Matrix) -> float:
-    return min(14.0, max(4.6, 2.6 + 0.42 * len(values.experiences)))
+    return min(9.0, max(4.6, 2.6 + 0.42 * len(values.experiences)))
 
 
 def _draw(axes: Axes, values: Matrix, limits: tuple[float, float] | None) -> AxesImage:

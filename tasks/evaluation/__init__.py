@@ -101,6 +101,7 @@ def measure(
     outputs: NDArray[np.floating[Any]],
     experiences: Sequence[str],
     newest: str,
+    window: int | None = None,
 ) -> Measured:
     """A model's metrics, experience by experience and together.
 
@@ -110,6 +111,7 @@ def measure(
         outputs: As `score` takes it.
         experiences: `(rows,)`, the experience that each row belongs to.
         newest: The experience that was just learned.
+        window: The latest so many experiences are named one by one; None: all.
 
     Raises:
         ValueError: There is no row to measure on.
@@ -120,15 +122,16 @@ def measure(
     groups = Groups(number, np.ones(len(truth)), len(names))
     found = scores.every(task, truth, outputs, groups)
     by_experience = {
-        name: {metric: float(values[place]) for metric, values in found.items()}
-        for place, name in enumerate(names)
+        names[place]: {metric: float(values[place]) for metric, values in found.items()}
+        for place in range(max(0, len(names) - (window or len(names))), len(names))
     }
     past = np.array([name != newest for name in names])[number]
     return Measured(
         by_experience=by_experience,
         new=by_experience.get(newest),
         past=score(task, truth[past], outputs[past]) if past.any() else None,
-        average=_mean(list(by_experience.values())),
+        average={metric: _mean(values) for metric, values in found.items()},
+        experiences=len(names),
     )
 
 
@@ -241,10 +244,7 @@ def backward_transfer(matrix: Matrix) -> float | None:
     return float(np.mean(gains)) if gains else None
 
 
-def _mean(values: Sequence[Metrics]) -> dict[str, float]:
-    """Mean over experiences of each metric; those where it is not a number do not count."""
-    result = {}
-    for name in values[0]:
-        finite = [value[name] for value in values if not np.isnan(value[name])]
-        result[name] = float(np.mean(finite)) if finite else float("nan")
-    return result
+def _mean(values: NDArray[np.float64]) -> float:
+    """Mean over the experiences where a metric is a number."""
+    finite = values[~np.isnan(values)]
+    return float(np.mean(finite)) if len(finite) else float("nan")

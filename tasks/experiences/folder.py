@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,26 +45,37 @@ def experience_id(number: int, sha256: str) -> str:
     return f"{number:06d}-{sha256[:8]}"
 
 
-def list_experiences(ws: Workspace) -> tuple[Experience, ...]:
+def list_experiences(ws: Workspace, but: Collection[str] = ()) -> tuple[Experience, ...]:
     """Every experience in order, also those being added; reads the files' footers only.
+
+    Args:
+        ws: The workspace.
+        but: Ids of experiences that are left out, and whose files are not opened.
 
     Raises:
         Corrupt: A file is damaged or renamed, or a number is there twice.
     """
-    files, going = files_in(ws.experiences), replaced(ws)
-    if going:
-        names = {file.stem for file in files}
-        # What takes a file's place may be there beside it for a moment.
-        gone = {old for old, new in going.items() if not new or new in names}
-        files = [file for file in files if file.stem not in gone]
-    found = sorted(_still_there(files), key=lambda experience: experience.number)
-    for one, other in pairwise(found):
-        if one.number == other.number:
+    leaving = _leaving(ws)
+    files = [file for file in files_in(ws.experiences) if file.stem not in leaving]
+    files.sort(key=_number)
+    for one, other in pairwise(files):
+        # A reader does not wait for an ingest, and what is being added may get a new number.
+        if _number(one) == _number(other) and one.exists() and other.exists():
             raise Corrupt(
-                f"two experiences have the number {one.number}: {one.id} and {other.id}",
+                f"two experiences have the number {_number(one)}: {one.stem} and {other.stem}",
                 hint="keep the one that git and DVC know: dvc diff",
             )
-    return tuple(found)
+    return tuple(_still_there([file for file in files if file.stem not in but]))
+
+
+def _leaving(ws: Workspace) -> set[str]:
+    """Experiences whose files are there for a moment beside what takes their place."""
+    pairs = replaced(ws).items()
+    return {old for old, new in pairs if not new or (ws.experiences / f"{new}.parquet").exists()}
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.partition("-")[0])
 
 
 def files_in(place: Path) -> list[Path]:
@@ -85,10 +96,25 @@ def _still_there(files: Sequence[Path]) -> Iterator[Experience]:
                 raise
 
 
-def committed(ws: Workspace) -> tuple[Experience, ...]:
-    """Every experience that is recorded in DVC and git: all but those being added."""
-    adding = set(unfinished(ws) or ())
-    return tuple(e for e in list_experiences(ws) if e.id not in adding)
+def committed(ws: Workspace, but: Collection[str] = ()) -> tuple[Experience, ...]:
+    """Every experience that is recorded in DVC and git: all but those being added.
+
+    Args:
+        ws: The workspace.
+        but: See `list_experiences`.
+    """
+    return list_experiences(ws, {*but, *(unfinished(ws) or ())})
+
+
+def get(ws: Workspace, id_: str) -> Experience | None:
+    """One experience; None: there is none.
+
+    Raises:
+        Corrupt: Its file is damaged or renamed.
+    """
+    path = ws.experiences / f"{id_}.parquet"
+    there = _NAME.fullmatch(path.name) and path.exists() and id_ not in _leaving(ws)
+    return next(_still_there([path]), None) if there else None
 
 
 def recorded(ws: Workspace, id_: str) -> Experience | None:

@@ -83,13 +83,13 @@ def assemble(
     asked = {name: one.to_json() for name, one in (rules or {}).items()}
     serving = {"perdure": perdure.__version__, "features": spec.to_json(), "rules": asked}
     _json(folder / SERVING, serving)
-    _json(folder / EVALUATION, to_json(evaluation))
-    rows.to_parquet(folder / ROWS, index=False)
+    _json(folder / EVALUATION, to_json(evaluation), indent=None)  # the matrix: 10,000 cells
+    rows.to_parquet(folder / ROWS, index=False, compression="zstd")
     columns = columns_of(spec, rows.head(PROBE))
     graph.export(module, encode(spec, columns), folder / MODEL)
     manifest.write(folder)
     return folder
 
 
-def _json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(path: Path, value: Any, indent: int | None = 1) -> None:
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -215,7 +215,7 @@ class Registry:
         Raises:
             UsageError: There is no such version.
         """
-        return codec.whole_verdict(self._versions.raw(number).tags)
+        return codec.whole_verdict(self._versions.row(number).tags)
 
     def judge(self, number: int, verdict: Verdict) -> Version:
         """Write a verdict on a version that has none yet.

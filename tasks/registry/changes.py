@@ -120,8 +120,8 @@ class Changes:
 
     def judge(self, number: int, verdict: Verdict) -> Version:
         """See `Registry.judge`."""
-        raw = self.versions.raw(number)
-        version = as_version(raw)
+        row = self.versions.row(number)
+        version = as_version(row)
         tags = codec.verdict_tags(verdict)
         description = pages.version_description(
             version.experience,
@@ -129,15 +129,15 @@ class Changes:
             len(version.cursor),
             version.parent,
             verdict,
-            pages.part_before(raw.description),
+            pages.part_before(row.description),
         )
-        missing = {tag: value for tag, value in tags.items() if raw.tags.get(tag) != value}
+        missing = {tag: value for tag, value in tags.items() if row.tags.get(tag) != value}
         for tag, value in missing.items():
             # The run first: what the version has, its run has, even if this is killed in between.
             if version.run_id:
                 self.client.call("set_tag", version.run_id, tag, value)
             self.client.call("set_model_version_tag", self.name, str(number), tag, value)
-        if raw.description != description:
+        if row.description != description:
             self.client.call("update_model_version", self.name, str(number), description)
         elif not missing:  # it was registered with this verdict
             return version

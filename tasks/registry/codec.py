@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -39,6 +39,8 @@ PREFIX = "perdure."
 KEY = PREFIX + "learning_key"
 """The tag of each version that Perdure wrote."""
 CHUNK = 4000
+_PART = re.compile(r"(?:#(\d{1,12})-)?([0-9a-f]{8})")
+"""An experience in a cursor, without its number where it follows the one before."""
 HELD = PREFIX + "held."
 INTENT = PREFIX + "intent"
 EVENTS = PREFIX + "events"
@@ -151,7 +153,7 @@ def version_tags(lineage: Lineage, score: Score) -> dict[str, str]:
         SCORE.removeprefix(PREFIX): dumps(score),
     }
     tags = {PREFIX + name: value for name, value in plain.items()}
-    return tags | split(PREFIX + "cursor", dumps(list(lineage.cursor)))
+    return tags | split(PREFIX + "cursor", _cursor_text(lineage.cursor))
 
 
 def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> Version:
@@ -169,7 +171,7 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
             experience=tags[PREFIX + "experience"],
             weights_sha256=tags[PREFIX + "weights_sha256"],
             state_sha256=tags[PREFIX + "state_sha256"],
-            cursor=tuple(json.loads(join(PREFIX + "cursor", tags) or "")),
+            cursor=_cursor(join(PREFIX + "cursor", tags) or ""),
             data=DataRevision(
                 _revision(tags[PREFIX + "data_git"]), _revision(tags[PREFIX + "data_dvc"])
             ),
@@ -191,6 +193,35 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
             f"was it registered by something else?",
             hint="perdure rollback --to VERSION chooses another",
         ) from error
+
+
+def _cursor_text(cursor: Sequence[str]) -> str:
+    """A cursor as short text: `#1-aaaaaaaa,bbbbbbbb,#7-cccccccc`.
+
+    Every version has its whole cursor, so the number of an experience that follows the one before
+    is left out: 9 characters for each, where a list of ids has 19.
+    """
+    parts: list[str] = []
+    following = None
+    for id_ in cursor:
+        number, _, digest = id_.partition("-")
+        parts.append(digest if int(number) == following else f"#{int(number)}-{digest}")
+        following = int(number) + 1
+    return ",".join(parts)
+
+
+def _cursor(text: str) -> tuple[str, ...]:
+    """The ids that `_cursor_text` wrote, or a JSON list of them, which an older Perdure wrote."""
+    if text.startswith("["):
+        return tuple(json.loads(text))
+    found, number = [], 0
+    for part in text.split(",") if text else ():
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"no experience: {part!r:.60}")
+        number = int(match[1]) if match[1] else number + 1
+        found.append(f"{number:06d}-{match[2]}")
+    return tuple(found)
 
 
 def parent(tags: Mapping[str, str]) -> int | None:

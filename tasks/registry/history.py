@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perdure import escaping
 from perdure.records import Action, Event, to_json
-from perdure.tasks.registry.client import Client
+from perdure.tasks.registry import quick
+from perdure.tasks.registry.client import Client, sqlite_path
 from perdure.tasks.registry.codec import (
     EVENTS,
     NONE,
@@ -64,15 +65,20 @@ class History:
 
     def events(self) -> tuple[Event, ...]:
         """All events, oldest first."""
-        experiment = self.experiments.find(self.experiments.history)
-        if experiment is None:
-            return ()
-        found = {}
-        for run in self._runs(experiment):
-            tags = run.data.tags
-            if EVENT in tags:
-                found[tags[EVENT]] = (int(tags[SEQUENCE]), event(tags))
+        path = sqlite_path(self.client.uri)
+        tagged = quick.all_tagged(path, self.experiments.history, EVENT) if path else None
+        found = {
+            tags[EVENT]: (int(tags[SEQUENCE]), event(tags))
+            for tags in (self._tagged() if tagged is None else tagged)
+        }
         return tuple(happened for _, happened in sorted(found.values(), key=lambda pair: pair[0]))
+
+    def _tagged(self) -> Iterator[Mapping[str, str]]:
+        """The tags of each event."""
+        experiment = self.experiments.find(self.experiments.history)
+        for run in () if experiment is None else self._runs(experiment):
+            if EVENT in run.data.tags:
+                yield run.data.tags
 
     def numbered(self, sequence: int) -> Event | None:
         """One event by its place among all, from 0; None: there is none."""

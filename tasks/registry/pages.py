@@ -9,7 +9,7 @@ from typing import Any
 
 from perdure import arrival_table, drift_table, escaping, verdict_table
 from perdure.config import Config
-from perdure.records import DriftPoint, Evaluation, Level, Measured, Trained, Verdict
+from perdure.records import Evaluation, Level, Measured, Trained, Verdict
 
 DESCRIPTION = 4900
 """Characters of a description that every MLflow database takes."""
@@ -137,11 +137,29 @@ def parameters(
 def metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, float, int]]:
     """Metrics of a learning run as name, value, step; only finite ones.
 
-    Losses have the epoch as step; `by_experience` the place in the matrix (at most
-    `evaluation.window`); drift the number of the experience, so one run has the series of the
-    latest experiences; all others stand once.
+    Losses have the epoch as step; all others stand once.
     """
     yield from (triple for triple in _metrics(trained, evaluation) if math.isfinite(triple[1]))
+
+
+def life(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    """What one learning step adds to the model's life, as name and value; only finite ones."""
+    yield from ((name, value) for name, value in _life(evaluation) if math.isfinite(value))
+
+
+def _life(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    named = (
+        ("test", evaluation.candidate.average),
+        ("champion", evaluation.champion and evaluation.champion.average),
+        ("prequential", evaluation.prequential),
+    )
+    for prefix, values in named:
+        yield from ((name, value) for name, value, _ in _named(prefix, values))
+    if evaluation.forgetting is not None:
+        yield "forgetting", evaluation.forgetting
+    if evaluation.backward_transfer is not None:
+        yield "backward_transfer", evaluation.backward_transfer
+    yield from _drift(evaluation)
 
 
 def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, float, int]]:
@@ -168,24 +186,21 @@ def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, fl
         yield "forgetting", evaluation.forgetting, 0
     if evaluation.backward_transfer is not None:
         yield "backward_transfer", evaluation.backward_transfer, 0
-    yield from _drift(evaluation.drift_history)
-    latest = evaluation.matrix.values[-1] if evaluation.matrix.values else ()
-    for step, value in enumerate(latest):
-        if value is not None:
-            yield f"by_experience/{evaluation.matrix.metric}", value, step
+    yield from ((name, value, 0) for name, value in _drift(evaluation))
 
 
-def _drift(history: Sequence[DriftPoint]) -> Iterator[tuple[str, float, int]]:
-    """Distances in units of their thresholds, above 1 is drift; and the level, 0 to 2."""
+def _drift(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    """The distances in units of their thresholds, above 1 is drift; and the level, 0 to 2."""
+    history = evaluation.drift_history
+    if evaluation.drift is None or not history:
+        return
+    # All columns of the history, so that one has the same name in every version.
     columns = sorted({column for point in history for column in point.columns})
     names = _metric_names("drift", columns, taken=("all",))
-    for place, point in enumerate(history):
-        number, _, _ = point.experience.partition("-")
-        step = int(number) if number.isdecimal() else place
-        yield "drift_level", LEVELS[point.level], step
-        yield "drift/all", point.joint, step
-        for column, ratio in point.columns.items():
-            yield names[column], ratio, step
+    yield "drift_level", LEVELS[history[-1].level]
+    yield "drift/all", history[-1].joint
+    for column, ratio in history[-1].columns.items():
+        yield names[column], ratio
 
 
 def _metric_names(prefix: str, columns: Sequence[str], taken: Sequence[str]) -> dict[str, str]:

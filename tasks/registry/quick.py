@@ -1,8 +1,9 @@
-"""The registry read straight from MLflow's SQLite file: for `perdure status`, and by each change.
+"""The registry read straight from MLflow's SQLite file.
 
-Importing MLflow and checking its tables takes 1.5 s; this takes milliseconds, and reads
-aliases, tags and versions in one transaction. It knows the tables of certain MLflow releases
-by the database's own revision, and leaves every other database to the client.
+For commands that only look, and by each change. Importing MLflow and checking its tables takes
+1.5 s; this takes milliseconds, and reads aliases, tags and versions in one transaction. It knows
+the tables of certain MLflow releases by the database's own revision, and leaves every other
+database to the client.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Row:
     created: int
     """Milliseconds since 1970."""
     tags: Mapping[str, str]
+    location: str = ""
+    """Where MLflow keeps its files."""
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,49 @@ def model(path: Path, name: str) -> tuple[Tags, dict[str, int]] | None:
         Both empty where there is no such model; None where MLflow itself must be asked.
     """
     return _asked(path, lambda database: _model(database, name))
+
+
+def versions(path: Path, name: str, number: int | None = None) -> list[Row] | None:
+    """The versions of a registered model, in order; or the one with a number.
+
+    Returns:
+        None where MLflow itself must be asked.
+    """
+    if not path.exists() and not _workspaces():
+        return []
+    one, values = ("", (name,)) if number is None else (" AND version = ?", (name, number))
+
+    def read(database: sqlite3.Connection) -> list[Row]:
+        tags: dict[int, Tags] = {}
+        query = f"SELECT version, key, value FROM model_version_tags {_MODEL}{one}"
+        for version, key, value in database.execute(query, values):
+            tags.setdefault(int(version), {})[key] = value
+        found = database.execute(
+            "SELECT version, run_id, creation_time, storage_location, description "
+            f"FROM model_versions {_MODEL} AND current_stage != '{DELETED}'{one} ORDER BY version",
+            values,
+        )
+        return [
+            Row(int(n), run or "", at, tags.get(int(n), {}), where or "", about or "")
+            for n, run, at, where, about in found
+        ]
+
+    return _asked(path, read)
+
+
+def with_tag(path: Path, name: str, tag: str, value: str) -> list[int] | None:
+    """The numbers of the versions whose tag has a value, in order, those that were deleted, too.
+
+    Returns:
+        None where MLflow itself must be asked.
+    """
+    if not path.exists() and not _workspaces():
+        return []
+    query = (
+        f"SELECT version FROM model_version_tags {_MODEL} AND key = ? AND value = ? "
+        "ORDER BY version"
+    )
+    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, (name, tag, value))])
 
 
 def numbers(path: Path, name: str, tag: str, without: str) -> list[int] | None:
@@ -108,6 +155,29 @@ def tagged(path: Path, experiment: str, tag: str, values: Sequence[str]) -> list
                 own = database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", run)
                 found.append(dict(own.fetchall()))
         return found
+
+    return _asked(path, read)
+
+
+def all_tagged(path: Path, experiment: str, tag: str) -> list[Tags] | None:
+    """The tags of every run of an experiment that has a tag.
+
+    Returns:
+        None where MLflow itself must be asked.
+    """
+    if not path.exists() and not _workspaces():
+        return []
+    query = (
+        "SELECT t.run_uuid, t.key, t.value FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid "
+        "JOIN experiments e ON e.experiment_id = r.experiment_id "
+        "WHERE e.workspace = 'default' AND e.name = ? AND r.lifecycle_stage = 'active'"
+    )
+
+    def read(database: sqlite3.Connection) -> list[Tags]:
+        found: dict[str, Tags] = {}
+        for run, key, value in database.execute(query, (experiment,)):
+            found.setdefault(run, {})[key] = value
+        return [tags for tags in found.values() if tag in tags]
 
     return _asked(path, read)
 

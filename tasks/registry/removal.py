@@ -81,7 +81,7 @@ class Remover:
     def remove_leftovers(self, learned: Set[str]) -> None:
         """See `Registry.remove_leftovers`."""
         experiment = self.versions.experiments.find(self.versions.experiments.learning)
-        known = {str(raw.run_id) for raw in self.versions.raws()}
+        known = {row.run_id for row in self.versions.rows()}
         token = None
         while experiment is not None:
             page = self.client.call("search_runs", [experiment], max_results=PAGE, page_token=token)
@@ -104,7 +104,7 @@ class Remover:
 
     def marked(self) -> tuple[Version, ...]:
         """See `Registry.removing`."""
-        found = [as_version(raw) for raw in self.versions.raws() if codec.REMOVED in raw.tags]
+        found = [as_version(row) for row in self.versions.rows() if codec.REMOVED in row.tags]
         return tuple(sorted(found, key=lambda one: one.version))
 
     def size(self, number: int) -> int:

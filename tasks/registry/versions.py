@@ -14,9 +14,20 @@ from perdure import evaluations, manifest
 from perdure.config import Workspace
 from perdure.errors import Corrupt
 from perdure.records import Evaluation, LearningRun, Lineage, Trained, Verdict, Version
-from perdure.tasks.registry import codec, package, pages, pyfunc, removed, runs, whole
-from perdure.tasks.registry.client import Client, Missing
+from perdure.tasks.registry import (
+    codec,
+    life,
+    package,
+    pages,
+    pyfunc,
+    quick,
+    removed,
+    runs,
+    whole,
+)
+from perdure.tasks.registry.client import Client, Missing, sqlite_path
 from perdure.tasks.registry.experiments import Experiments
+from perdure.tasks.registry.quick import Row
 
 PAGE = 1000
 KEPT = 4
@@ -52,46 +63,60 @@ class Versions:
             UsageError: There is no such version.
             Corrupt: Perdure did not write it.
         """
-        return as_version(self.raw(number))
+        return as_version(self.row(number))
 
-    def raw(self, number: int) -> Any:
-        """One version as MLflow has it; one that is being removed is gone."""
-        try:
-            found = self.client.call("get_model_version", self.name, str(number))
-        except Missing:
-            found = None
+    def row(self, number: int) -> Row:
+        """One version as MLflow has it; one that is being removed is gone.
+
+        Raises:
+            UsageError: There is no such version.
+        """
+        found = self._row(number)
         if found is not None and codec.REMOVED not in found.tags:
             return found
         raise removed.missing(self.experiments, number, found)
 
+    def _row(self, number: int) -> Row | None:
+        path = sqlite_path(self.client.uri)
+        found = quick.versions(path, self.name, number) if path is not None else None
+        if found is not None:
+            return next(iter(found), None)
+        try:
+            return _of_mlflow(self.client.call("get_model_version", self.name, str(number)))
+        except Missing:
+            return None
+
     def all(self) -> tuple[Version, ...]:
         """All versions that Perdure wrote, oldest first."""
-        ours = [as_version(raw) for raw in self.raws() if codec.REMOVED not in raw.tags]
+        ours = [as_version(row) for row in self.rows() if codec.REMOVED not in row.tags]
         return tuple(sorted(ours, key=lambda version: version.version))
 
-    def raws(self) -> Iterator[Any]:
+    def rows(self) -> Iterator[Row]:
         """All versions that Perdure wrote as MLflow has them, those that are being removed, too."""
-        found = self._search(f"name = '{self.name}'")
-        return (raw for raw in found if codec.KEY in raw.tags)
+        path = sqlite_path(self.client.uri)
+        found = quick.versions(path, self.name) if path is not None else None
+        asked = self._search(f"name = '{self.name}'") if found is None else iter(found)
+        return (row for row in asked if codec.KEY in row.tags)
 
     def parents(self) -> dict[int, int | None]:
         """See `Registry.parents`."""
-        found = {one.version: one.parent for one in map(as_version, self.raws())}
+        found = {one.version: one.parent for one in map(as_version, self.rows())}
         if {*found.values()} <= {*found, None}:
             return found
         return {**removed.parents(self.client, self.experiments), **found}
 
     def find(self, learning_key: str) -> Version | None:
         """The version with this learning key; None: it is not registered."""
-        found = [
-            raw
-            for raw in self._search(
-                f"name = '{self.name}' AND tags.`{codec.KEY}` = '{learning_key}'"
-            )
-            if codec.REMOVED not in raw.tags
-        ]
+        path = sqlite_path(self.client.uri)
+        numbers = quick.with_tag(path, self.name, codec.KEY, learning_key) if path else None
+        if numbers is None:
+            wanted = f"name = '{self.name}' AND tags.`{codec.KEY}` = '{learning_key}'"
+            found = list(self._search(wanted))
+        else:
+            found = [row for number in numbers if (row := self._row(number)) is not None]
+        ours = [as_version(row) for row in found if codec.REMOVED not in row.tags]
         # Never two; were there two, the first is the one that everybody has seen.
-        return min(map(as_version, found), key=lambda v: v.version) if found else None
+        return min(ours, key=lambda version: version.version, default=None)
 
     def register(
         self,
@@ -133,6 +158,7 @@ class Versions:
         with self.client.current():
             around = package.digest(package.at_mlflow(place))
         self._log_metrics(run_id, model_id, pages.metrics(trained, evaluation))
+        life.log(self.client, self.experiments, experience, pages.life(evaluation))
         self.ensure_model()
         created = self.client.fluent(
             "create_model_version",
@@ -211,13 +237,13 @@ class Versions:
         whole.check_manifest(folder, version)
         return evaluations.read(folder)
 
-    def _search(self, condition: str) -> Iterator[Any]:
+    def _search(self, condition: str) -> Iterator[Row]:
         token = None
         while True:
             page = self.client.call(
                 "search_model_versions", condition, max_results=PAGE, page_token=token
             )
-            yield from page
+            yield from map(_of_mlflow, page)
             token = page.token
             if not token:
                 return
@@ -296,6 +322,9 @@ class Versions:
 
     def _location(self, version: Version) -> str:
         """The address of the artifacts of a version."""
+        row = self._row(version.version)
+        if row is not None and row.location and not row.location.startswith("models:/"):
+            return row.location
         uri = str(self.client.call("get_model_version_download_uri", self.name, version.version))
         if uri.startswith("models:/"):
             model = self.client.call("get_logged_model", uri.removeprefix("models:/"))
@@ -325,6 +354,16 @@ def _remove_oldest(kept: Path) -> None:
         shutil.rmtree(path)
 
 
-def as_version(raw: Any) -> Version:
+def as_version(row: Row) -> Version:
     """MLflow's model version as ours."""
-    return codec.version(int(raw.version), raw.run_id or "", raw.creation_timestamp, raw.tags)
+    return codec.version(row.version, row.run_id, row.created, row.tags)
+
+
+def _of_mlflow(raw: Any) -> Row:
+    return Row(
+        int(raw.version),
+        raw.run_id or "",
+        raw.creation_timestamp,
+        dict(raw.tags),
+        description=raw.description or "",
+    )

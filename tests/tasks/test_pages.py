@@ -53,18 +53,29 @@ def point(number: int, columns: Mapping[str, float], level: Level = "as ever") -
 
 
 def drift_metrics(*history: DriftPoint) -> list[tuple[str, float, int]]:
-    found = pages.metrics(TRAINED, dataclasses.replace(evaluation(), drift_history=history))
-    return [one for one in found if one[0].startswith("drift")]
+    drift = Drift("as ever", 0.3, 0.2, 365, 1000, 9, ()) if history else None
+    found = dataclasses.replace(evaluation(), drift_history=history, drift=drift)
+    logged = [one for one in pages.metrics(TRAINED, found) if one[0].startswith("drift")]
+    shown = [(name, value, 0) for name, value in pages.life(found) if name.startswith("drift")]
+    assert shown == logged
+    return logged
 
 
-def test_drift_has_one_step_for_each_experience() -> None:
-    found = drift_metrics(point(3, {"wind": 0.25, "rain": 0.5}), point(7, {"wind": 3.5}, "broken"))
-    assert found == [
-        ("drift_level", 0.0, 3), ("drift/all", 0.5, 3),
-        ("drift/wind", 0.25, 3), ("drift/rain", 0.5, 3),
-        ("drift_level", 2.0, 7), ("drift/all", 0.5, 7), ("drift/wind", 3.5, 7),
+def test_the_drift_of_what_was_learned_is_a_metric() -> None:
+    first = point(3, {"wind": 0.25, "rain": 0.5})
+    assert drift_metrics(first) == [
+        ("drift_level", 0.0, 0), ("drift/all", 0.5, 0), ("drift/wind", 0.25, 0),
+        ("drift/rain", 0.5, 0),
+    ]  # fmt: skip
+    assert drift_metrics(first, point(7, {"wind": 3.5}, "broken")) == [
+        ("drift_level", 2.0, 0), ("drift/all", 0.5, 0), ("drift/wind", 3.5, 0),
     ]  # fmt: skip
     assert drift_metrics() == []
+
+
+def test_what_was_not_compared_has_no_drift_and_not_that_of_the_one_before() -> None:
+    found = dataclasses.replace(evaluation(), drift_history=(point(3, {"wind": 0.25}),))
+    assert not [name for name, _ in pages.life(found) if name.startswith("drift")]
 
 
 def test_mlflow_takes_the_name_of_any_column() -> None:
@@ -91,8 +102,8 @@ def test_mlflow_takes_the_name_of_any_column() -> None:
     assert len(set(names)) == len(names) == len(columns) + 2
     assert "drift/Größe" in names
     # The same name for the same column in every experience.
-    again = [n for n, _, _ in drift_metrics(*(point(i, {"a/b": 0.5, "a_b": 0.5}) for i in (1, 2)))]
-    assert again[:4] == again[4:]
+    both, one = point(1, {"a/b": 0.5, "a_b": 0.5}), point(2, {"a_b": 0.5})
+    assert drift_metrics(both)[3:] == drift_metrics(both, one)[2:]
 
 
 def drifted(columns: int) -> Evaluation:

@@ -224,7 +224,7 @@ def test_a_version_registered_with_its_verdict_is_not_judged_again(
 
     monkeypatch.setattr(registry.client, "call", call)
     assert registry.judge(2, NO) == judged
-    assert asked == ["get_model_version"]
+    assert asked == []
     assert registry.judge(2, YES).verdict == "passed"
     assert "set_model_version_tag" in asked
     assert "update_model_version" in asked
@@ -259,7 +259,7 @@ def test_killed_before_any_call_and_recovered(root: Path) -> None:
     whole.apply(SHORT)
     calls = counted()
     expected = state(whole)
-    assert calls > 25
+    assert calls > 15
 
     differed = 0
     for number in range(calls):
@@ -291,10 +291,10 @@ def test_killed_while_recovering(root: Path) -> None:
     expected.apply(SECOND)
     registry = model(root, "cut again and again")
     registry.apply(FIRST)
-    cut_at(registry, 22)
+    cut_at(registry, 16)
     with pytest.raises(Killed):
         registry.apply(SECOND)
-    for number in (3, 9, 17, 22):
+    for number in (3, 7, 12, 15):
         again = Registry(registry.workspace)
         cut_at(again, number)
         with pytest.raises(Killed):

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from perdure.errors import Corrupt, Unreachable, UsageError
-from perdure.records import DataRevision, Reason, Registered, Score, Verdict, to_json
+from perdure.records import Change, DataRevision, Event, Reason, Registered, Score, Verdict, to_json
 from perdure.tasks import figures
-from perdure.tasks.registry import Registry, codec, pyfunc
+from perdure.tasks.registry import Registry, codec, pyfunc, quick
+from perdure.tasks.registry.life import LIFE
 from tests.tasks.version_kit import (
+    AT,
     EXPERIENCE,
     LINEAGE,
     TRAINED,
@@ -100,10 +102,11 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def runs(registry: Registry) -> list[Any]:
+def runs(registry: Registry, life: bool = False) -> list[Any]:
+    """The runs of learning steps; or that of the model's life."""
     experiment = registry.client.call("get_experiment_by_name", registry.name)
     found = experiment and registry.client.call("search_runs", [experiment.experiment_id])
-    return list(found or ())
+    return [run for run in found or () if (LIFE in run.data.tags) == life]
 
 
 def test_killed_anywhere_a_version_is_registered_once(
@@ -179,13 +182,11 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
         "champion/accuracy/average": 0.7,
         "prequential/accuracy": 0.6,
         "baseline/accuracy": 0.5,
-        "by_experience/accuracy": 0.9,
         "forgetting": 0.05,
         "backward_transfer": -0.05,
     }
     assert {name: run.data.metrics[name] for name in expected} == expected
-    series = ("validation/loss", "by_experience/accuracy")
-    once = {name: value for name, value in expected.items() if name not in series}
+    once = {name: value for name, value in expected.items() if name != "validation/loss"}
     [made] = run.outputs.model_outputs
     logged_model = registry.client.call("get_logged_model", made.model_id)
     of_the_model = {metric.key: metric.value for metric in logged_model.metrics}
@@ -201,6 +202,34 @@ def test_the_run_reads_well(registry: Registry, folder: Path, tmp_path: Path) ->
     assert "| floor | passed | 0.9000 accuracy | – | – | 0.5000 | – | – |" in description
     model = registry.client.call("get_registered_model", registry.name)
     assert "champion" in model.description
+
+
+def test_one_run_has_a_point_for_each_experience_that_was_learned(
+    registry: Registry, folder: Path
+) -> None:
+    register(registry, folder)
+    register(registry, folder, learning_key="e" * 64, experience="000007-bbbbbbbb")
+    [life] = runs(registry, life=True)
+    assert life.info.run_name == f"life of {registry.name}"
+    assert life.info.status == "FINISHED"
+    points = registry.client.call("get_metric_history", life.info.run_id, "test/accuracy")
+    assert sorted((one.step, one.value) for one in points) == [(1, 0.9), (7, 0.9)]
+    assert life.data.metrics["forgetting"] == 0.05
+
+
+def test_a_cursor_is_short_text_and_an_older_list_is_read(registry: Registry, folder: Path) -> None:
+    long = tuple(f"{number:06d}-{number:08x}" for number in (*range(1, 1500), 2000, 2001, 7))
+    version = register(registry, folder, cursor=long)
+    assert version.cursor == long
+    tags = registry.client.call("get_model_version", registry.name, "1").tags
+    whole = codec.join(codec.PREFIX + "cursor", tags)
+    assert whole is not None
+    assert len(whole) < 9.1 * len(long)
+    old = codec.split(codec.PREFIX + "cursor", codec.dumps(list(long)))
+    assert codec.version(1, "", 0, {**tags, **old}).cursor == long
+    for wrong in ("#1-xyz", "1-aaaaaaaa;", "#1-aaaaaaaa,"):
+        with pytest.raises(Corrupt):
+            codec.version(1, "", 0, {**tags, codec.PREFIX + "cursor": wrong})
 
 
 def test_a_version_comes_back_as_it_was(registry: Registry, folder: Path) -> None:
@@ -282,6 +311,8 @@ from perdure.tasks.registry import Registry
 registry = Registry(workspace(Path({str(tmp_path)!r})))
 assert registry.versions() == ()
 assert registry.history() == ()
+assert not Path({str(tmp_path)!r}, ".perdure").exists(), "who looks makes nothing"
+registry.client.call("search_registered_models")
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -294,6 +325,28 @@ assert registry.history() == ()
     assert (tmp_path / ".perdure" / "mlflow.db").exists()
 
 
+def test_the_file_says_what_mlflow_says(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(registry, folder, verdict=YES)
+    register(registry, folder, learning_key="e" * 64)
+    registry.apply(Change("first", {}, {"champion": 1}, events=(Event(AT, "promoted", version=1),)))
+
+    def asked() -> list[Any]:
+        again = Registry(registry.workspace)
+        versions = again.versions()
+        found = [again.find(one.learning_key) for one in versions]
+        return [
+            versions, found, again.version(2), again.verdict(1), again.history(),
+            again.parents(), [again.download(one) for one in versions],
+        ]  # fmt: skip
+
+    from_the_file = asked()
+    with monkeypatch.context() as patched:
+        patched.setattr(quick, "REVISIONS", frozenset())  # a database that it does not know
+        assert asked() == from_the_file
+
+
 def test_a_quick_look_imports_no_mlflow(root: Path, folder: Path) -> None:
     register(Registry(workspace(root, "quick")), folder)
     script = f"""
@@ -302,8 +355,15 @@ from pathlib import Path
 from perdure.config import Workspace, parse
 from perdure.tasks.registry import Registry
 text = '[model]\\nname = "quick"\\n[data]\\ntarget = "kind"\\ntask = "classification"\\n'
-Registry(Workspace(Path({str(root)!r}), parse(text))).read()
+registry = Registry(Workspace(Path({str(root)!r}), parse(text)))
+registry.read()
 heavy = {{"mlflow", "torch", "pandas", "sqlalchemy", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+assert registry.history() == ()
+(version,) = registry.versions()
+assert registry.find(version.learning_key) == version == registry.version(1)
+assert registry.evaluation(version)["metric"] == "accuracy"
+heavy = {{"mlflow", "torch", "pandas", "sqlalchemy"}} & set(sys.modules)
 assert not heavy, heavy
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -333,8 +393,9 @@ def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_a_relative_database_belongs_to_the_workspace(tmp_path: Path) -> None:
     registry = Registry(workspace(tmp_path, uri="sqlite:///tracking/mlflow.db"))
-    assert registry.versions() == ()
+    registry.client.call("search_registered_models")
     assert (tmp_path / "tracking" / "mlflow.db").exists()
+    assert registry.versions() == ()
     assert logging.getLogger("alembic").level == logging.WARNING
 
 

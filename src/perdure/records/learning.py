@@ -63,15 +63,18 @@ class Candidate:
 class Measured:
     """A model's metrics on the evaluation rows.
 
-    `by_experience` has an entry for each experience with test rows, in cursor order; `new`
-    is the latest, `past` pools the rows of all earlier ones (None: there are no such rows).
+    `new` is the latest experience, `past` pools the rows of all earlier ones (None: there are no
+    such rows).
     """
 
     by_experience: Mapping[str, Metrics]
+    """Of the latest `evaluation.window` experiences with test rows, in cursor order."""
     new: Metrics | None
     past: Metrics | None
     average: Metrics
-    """Mean over experiences."""
+    """Mean over all experiences with test rows."""
+    experiences: int | None = None
+    """How many these are; None: an older Perdure did not say."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def fitted(value: Any, kind: Any, at: str = "") -> Any:
         return _asked(value, value in inner, at)
     if origin is tuple:
         items = _asked(value, isinstance(value, list), at)
+        if {type(item) for item in items} <= _plain(inner[0]):
+            return list(items)  # the rows of a matrix: thousands of numbers
         return [fitted(item, inner[0], f"{at}[{place}]") for place, item in enumerate(items)]
     if isinstance(origin, type) and issubclass(origin, Mapping):
         items = _asked(value, isinstance(value, dict), at)
@@ -75,6 +77,16 @@ def _is_number(value: Any) -> bool:
     if type(value) is int:
         return abs(value) < 2**1023  # a float holds it
     return type(value) is float
+
+
+@cache
+def _plain(kind: Any) -> frozenset[type]:
+    """The Python types of which every value is right."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return frozenset().union(*map(_plain, get_args(kind)))
+    if kind is float:
+        return frozenset({float, type(None)})
+    return frozenset({kind}) if kind in (str, bool, type(None)) else frozenset()
 
 
 @cache

@@ -325,7 +325,7 @@ def evaluated(result: Evaluated, gates: bool) -> None:
             measured(name, champion.average[name] if champion else None),
         )
     out.print(shown)
-    experiences = counted(len(result.metrics.by_experience), "experience")
+    experiences = counted(result.metrics.experiences or 0, "experience")
     out.print(f"Averages over {experiences}, {counted(result.rows, 'test row')}.")
     if gates:
         out.print(f"By today's limits: {verdict_table.summary(result.verdict)}.")

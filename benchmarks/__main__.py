@@ -28,6 +28,7 @@ from benchmarks import (
     pages,
     quality,
     results,
+    retrainings,
     speed,
     survey,
     tables,
@@ -36,12 +37,13 @@ from benchmarks import (
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
-PARTS = ("equal", "speed", "growth", "files", "unattended", "largest", "quality", "survey",
-         "decisions", "tables")  # fmt: skip
+PARTS = ("equal", "speed", "growth", "retrainings", "files", "unattended", "largest", "quality",
+         "survey", "decisions", "tables")  # fmt: skip
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
     "growth": "After many experiences, to after one",
+    "retrainings": "Retraining number 1,000, to number 10",
     "files": "Saving and loading a learner",
     "unattended": "`perdure up`: from a file to a champion, and what it costs to wait",
     "largest": "The largest batch that fits",
@@ -97,6 +99,8 @@ class Bench:
                 yield from speed.measure(self.only, self.device, self.clock, begins)
             elif part == "growth":
                 yield from growth.measure(self.only, self.clock, begins)
+            elif part == "retrainings":
+                yield from retrainings.measure(self.only, begins)
             elif part == "decisions":
                 yield from decisions.measure(self.only, begins)
             elif part == "tables":

@@ -51,7 +51,8 @@ def rows(
     """Add an experience's test rows to the evaluation rows, within the budget.
 
     The budget is shared out evenly: of n experiences each keeps at most `max_rows // n`
-    rows, those with the smallest keys. A smaller share is always a part of a larger one.
+    rows, those with the smallest keys. A smaller share is always a part of a larger one. Of more
+    than `max_rows` experiences the latest keep one row each.
 
     Args:
         earlier: The parent version's evaluation rows; None for the first experience.
@@ -69,10 +70,10 @@ def rows(
     added[EXPERIENCE], added[KEY] = experience, keys.astype(np.uint64)
     parts = [added] if earlier is None else [earlier, added]
     together = pd.concat([part for part in parts if len(part)] or [added], ignore_index=True)
-    experiences = together[EXPERIENCE].nunique()
-    share = max(1, max_rows // max(1, experiences))
+    number, names = pd.factorize(together[EXPERIENCE])
+    share = max(1, max_rows // max(1, len(names)))
     rank = together.groupby(EXPERIENCE, sort=False)[KEY].rank(method="first")
-    return together[rank <= share].reset_index(drop=True)
+    return together[(rank <= share) & (number >= len(names) - max_rows)].reset_index(drop=True)
 
 
 def score(task: Task, truth: NDArray[Any], outputs: NDArray[np.floating[Any]]) -> dict[str, float]:

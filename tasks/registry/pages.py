@@ -148,12 +148,12 @@ def life(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
 
 
 def _life(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
-    named = (
+    champion = evaluation.champion.average if evaluation.champion else None
+    for prefix, values in (
         ("test", evaluation.candidate.average),
-        ("champion", evaluation.champion and evaluation.champion.average),
+        ("champion", champion),
         ("prequential", evaluation.prequential),
-    )
-    for prefix, values in named:
+    ):
         yield from ((name, value) for name, value, _ in _named(prefix, values))
     if evaluation.forgetting is not None:
         yield "forgetting", evaluation.forgetting

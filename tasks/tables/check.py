@@ -210,7 +210,8 @@ def _unseen(accepted: pd.DataFrame, schema: Schema) -> Iterator[str]:
     for name, column in schema.columns.items():
         if not isinstance(column, CategoryColumn) or column.buckets:
             continue
-        words = Counter(word for word in accepted[name].tolist() if word is not None)
+        words = Counter(accepted[name].tolist())
+        del words[None]
         unseen = [(word, n) for word, n in words.most_common() if word not in column.categories]
         count = sum(n for _, n in unseen)
         if not count:

@@ -18,6 +18,7 @@ from perdure.errors import DataRefused
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Keys = NDArray[np.uint64]
 
@@ -57,11 +58,35 @@ def content_sha256(frame: pd.DataFrame) -> str:
                 if value is not None:
                     digest.update(_as_bytes(value))
         else:
-            words = [None if v is None or v != v else str(v).encode() for v in column.tolist()]
-            sizes = np.array([-1 if w is None else len(w) for w in words], dtype="<i8")
-            digest.update(sizes.tobytes())
-            digest.update(b"".join(word for word in words if word is not None))
+            for part in _utf8(column):
+                digest.update(part)
     return digest.hexdigest()
+
+
+def _utf8(column: pd.Series[Any]) -> tuple[bytes, bytes]:
+    """The lengths of words in bytes, -1 where there is none, and all bytes after each other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        texts = pa.array(column, pa.large_string(), from_pandas=True)
+        sizes = pc.fill_null(pc.binary_length(texts), -1).to_numpy(zero_copy_only=False)
+    except (pa.ArrowException, ValueError, TypeError, AttributeError):  # not of text alone
+        words = [None if v is None or v != v else str(v).encode() for v in column.tolist()]
+        sizes = np.array([-1 if word is None else len(word) for word in words])
+        return sizes.astype("<i8").tobytes(), b"".join(w for w in words if w is not None)
+    parts = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    return sizes.astype("<i8").tobytes(), b"".join(map(_data, parts))
+
+
+def _data(texts: pa.LargeStringArray) -> bytes:
+    """The bytes of all texts, after each other."""
+    present = texts.drop_null()
+    _, ends, data = present.buffers()
+    if data is None or not len(present):
+        return b""
+    places = np.frombuffer(ends, dtype=np.int64)[present.offset : present.offset + len(present) + 1]
+    return bytes(data.slice(places[0], places[-1] - places[0]).to_pybytes())
 
 
 def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from perdure.errors import DataRefused
-from perdure.tasks.tables import encodings
+from perdure.tasks.tables import encodings, plain_csv
 from perdure.tasks.tables.csv_layout import SEPARATORS, Layout, layout
 from perdure.tasks.tables.packing import Source
 from perdure.tasks.tables.table import Known, Table, names_of, text_frame, without_unnamed
@@ -49,7 +49,7 @@ def read_csv(source: Source, encoding: str, known: Known, notes: list[str]) -> T
                     raise DataRefused(f"{source.name}: {error}") from error
             notes += found.notes
             with encodings.opened(source, encoding) as text:
-                return _read(text, source.name, found, known, notes)
+                return _read(text, source, encoding, found, known, notes)
     except UnicodeDecodeError as error:
         encodings.not_encoded(source, error)
 
@@ -63,7 +63,10 @@ def _longest_fields() -> Iterator[None]:
         csv.field_size_limit(usual)
 
 
-def _read(text: TextIO, name: str, found: Layout, known: Known, notes: list[str]) -> Table:
+def _read(
+    text: TextIO, source: Source, encoding: str, found: Layout, known: Known, notes: list[str]
+) -> Table:
+    name = source.name
     skipped = sum(1 for _ in islice(text, found.skip))
     reader = csv.reader(text, delimiter=found.separator, strict=True, skipinitialspace=found.blanks)
     before = 0
@@ -73,6 +76,13 @@ def _read(text: TextIO, name: str, found: Layout, known: Known, notes: list[str]
         header = next(reader)
         names = names_of(header, name, known, notes, skipped + 1)
         before, width = reader.line_num, len(names)
+        quick = None
+        if before == 1:
+            quick = plain_csv.read(source, encoding, found, width, LONGEST_FIELD)
+        if quick is not None:
+            names, columns = without_unnamed(names, quick.columns, name, notes)
+            rows = array("q", range(1, quick.num_rows + 1))
+            return Table(text_frame(names, columns, rows), tuple(notes))
         for number, fields in enumerate(reader, start=1):
             if len(fields) != width:
                 if not fields:  # a blank line

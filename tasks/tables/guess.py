@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perdure.reading import formats, values
+from perdure.reading import arrow_text, formats, values
 from perdure.reading.formats import NumberFormat, TimeFormat
 
 if TYPE_CHECKING:
@@ -71,8 +71,10 @@ def numbers(column: pd.Series[Any], asked: bool = False) -> Guess | None:
     """
     if column.dtype.kind in "iuf":
         return Guess(NumberFormat(), True)
-    texts = values.bare(values.as_text(column))
-    counts = Counter(text for text in texts if text is not None)
+    texts = arrow_text.of(column)
+    if texts is not None and arrow_text.are_decimal(texts):
+        return Guess(NumberFormat(), True)
+    counts = values.bare_counts(column)
     for text in [one for one in counts if one.lower() in values.MISSING_NUMBERS]:
         del counts[text]
     if not counts:
@@ -217,7 +219,7 @@ def times(column: pd.Series[Any], asked: bool = False) -> TimeFormat | str | Non
         return TimeFormat()
     if column.dtype.kind in "iufbm":
         return None
-    texts = values.bare(values.as_text(column))
+    texts = values.bare_text(column)
     present = texts[~values.stands_for_missing(texts)]
     if not len(present):
         return None

@@ -173,7 +173,7 @@ def _alone(
         if other == name
         else ColumnFound(
             other, "ignore", False, f"a model of {only.kind} learns from one column",
-            _sample(values.as_text(frame[other])),
+            _sample(frame[other]),
         )
         for other in names
     )  # fmt: skip
@@ -193,15 +193,14 @@ def _column(
     column: pd.Series[Any], name: str, asked: ColumnKind | None = None
 ) -> tuple[Column, ColumnFound]:
     """A column, and why it is learned from or left out."""
-    texts = values.as_text(column)
-    sample = _sample(texts)
+    sample = _sample(column)
 
     def out(reason: str, hint: str | None = None) -> tuple[Column, ColumnFound]:
         return IgnoredColumn(), ColumnFound(name, "ignore", False, reason, sample, hint)
 
     if asked == "ignore":
         return out("as --ignore says")
-    if all(text is None for text in texts):
+    if sample is None:
         return out("has no values")
     if not _scalars(column):
         return out("holds lists or records", "--kind sequence --column " + name)
@@ -225,7 +224,7 @@ def _column(
         return made, ColumnFound(name, "time", True, time.words if time.format != "iso" else "")
     if asked == "time":
         raise UsageError(f"column {name!r} holds no dates or times, but such as {sample!r}")
-    category = _words(column, texts, asked)
+    category = _words(column, asked)
     if found is not None and (category is None or "text such as" not in found.why):
         return out(found.why, f"--number {name}")
     if category is None:
@@ -262,30 +261,35 @@ def _written(form: NumberFormat) -> dict[str, Any]:
     return {name: getattr(form, name) for name in ("decimal", "grouping", "unit", "missing")}
 
 
-def _words(
-    column: pd.Series[Any], texts: values.Objects, asked: ColumnKind | None
-) -> CategoryColumn | None:
+def _words(column: pd.Series[Any], asked: ColumnKind | None) -> CategoryColumn | None:
     """A category column; None: an enumeration repeats itself, names and free text do not."""
-    words = [word for word in values.as_words(column) if word is not None]
-    nullable = len(words) < len(texts)
-    truths = {values.TRUTH.get(word.lower()) for word in words}
-    spelled = {word.lower() for word in words} <= {"true", "false"}
+    counts = _counted(values.as_words(column))
+    rows = counts.total()
+    nullable = rows < len(column)
+    truths = {values.TRUTH.get(word.lower()) for word in counts}
+    spelled = {word.lower() for word in counts} <= {"true", "false"}
     # Truth values are a type, as numbers are: another word in their place is no new word.
     if truths <= {"False", "True"} and spelled:
         return CategoryColumn(nullable=nullable, unseen="refuse", categories=("False", "True"))
-    counts = Counter(words)
     if not counts:
         return None
     distinct, _ = one_spelling(counts)
-    most = min(MOST_WORDS, max(FEW_WORDS, len(words) // 20), len(words) // 2)
+    most = min(MOST_WORDS, max(FEW_WORDS, rows // 20), rows // 2)
     if asked == "category":
         most = MOST_WORDS
     if len(distinct) <= most:
         return CategoryColumn(nullable=nullable, categories=tuple(sorted(distinct)))
-    repeated = len(words) >= REPEATED * len(distinct) and single_column.text(column) is None
+    repeated = rows >= REPEATED * len(distinct) and single_column.text(column) is None
     if repeated or asked == "category":
         return CategoryColumn(nullable=nullable, buckets=BUCKETS)
     return None
+
+
+def _counted(words: values.Objects) -> Counter[str]:
+    """How often each word is there, in the order in which they appear first."""
+    counts = Counter(words.tolist())
+    del counts[None]
+    return counts
 
 
 def one_spelling(counts: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -337,8 +341,8 @@ MANY_ROWS = 20
 _ID = re.compile(r"(?i)(^|[^a-z])(id|ids|uuid|guid|key|nr|no|number|num|code|index)$|[a-z](Id|ID)$")
 
 
-def _sample(texts: values.Objects) -> str | None:
-    text = next((text for text in texts if text is not None), None)
+def _sample(column: pd.Series[Any]) -> str | None:
+    text = values.first_text(column)
     return text if text is None or len(text) <= 40 else text[:39] + "…"
 
 
@@ -407,7 +411,7 @@ def _labels(
     column: pd.Series[Any], present: values.Mask
 ) -> tuple[tuple[Label, ...], tuple[str, ...]]:
     """The distinct labels, sorted; whole numbers and truth values where the column is such."""
-    texts = Counter(word for word in values.as_words(column) if word is not None)
+    texts = _counted(values.as_words(column))
     if {text.lower() for text in texts} <= {"true", "false"}:
         return tuple(sorted({text.lower() == "true" for text in texts})), ()
     found, wrong = values.as_labels(column, int)

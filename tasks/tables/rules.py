@@ -174,8 +174,8 @@ def broken_rules(
     known: set[tuple[int, str]],
 ) -> Iterator[Finding]:
     """What breaks a rule in the typed columns; each value's first broken rule only."""
-    rows_of = [int(row) for row in frame.index]
-    at = {row: place for place, row in enumerate(rows_of)}
+    rows_of = frame.index.to_numpy()
+    at = {row: place for place, row in enumerate(rows_of.tolist())} if known else {}
     done: dict[str, list[int]] = {}
     for row, column in known:
         done.setdefault(column, []).append(at[row])
@@ -188,7 +188,7 @@ def broken_rules(
         for rows, what in _broken(typed[name], wrong, kind):
             texts = values.as_text(frame[name]) if texts is None else texts
             for place in np.flatnonzero(rows):
-                row, text = rows_of[place], texts[place]
+                row, text = int(rows_of[place]), texts[place]
                 known.add((row, name))
                 reason = rules.sentence(name, text, what, numeric=_numeric(kind))
                 yield Finding(row, name, text, reason, what)

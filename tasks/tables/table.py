@@ -153,18 +153,16 @@ def text_frame(
     import pyarrow as pa
 
     index = pd.Index(np.frombuffer(rows, dtype=np.int64), name="row")
-    return pd.DataFrame(
-        {
-            name: pd.Series(values, index=index, dtype=object)
-            if isinstance(values, list)
-            else pd.Series(
-                values.to_pandas().to_numpy(),
-                index=index,
-                dtype="str" if values.type == pa.large_string() else None,
-            )
-            for name, values in zip(names, columns, strict=True)
-        }
-    )
+
+    def series(values: pa.ChunkedArray | list[Any]) -> pd.Series[Any]:
+        if isinstance(values, list):
+            return pd.Series(values, index=index, dtype=object)
+        if values.type == pa.large_string():  # no copy
+            text = pa.chunked_array([values.combine_chunks()])
+            return pd.Series(pd.array(text, dtype="str"), index=index)
+        return pd.Series(values.to_pandas().to_numpy(), index=index)
+
+    return pd.DataFrame({n: series(values) for n, values in zip(names, columns, strict=True)})
 
 
 def _columns(count: int, what: str) -> str:

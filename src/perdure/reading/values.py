@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perdure.reading import arrow_text
 from perdure.reading.formats import ISO, PLAIN, UNIX, NumberFormat, TimeFormat
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ def as_text(column: pd.Series[Any]) -> Objects:
     """Every value as it would stand in a CSV; None where there is none, (rows,) of str | None."""
     import pandas as pd
 
+    if (texts := arrow_text.of(column)) is not None:
+        return arrow_text.objects(texts)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     out = np.empty(len(column), dtype=object)
@@ -59,6 +63,15 @@ def as_text(column: pd.Series[Any]) -> Objects:
         column = pd.Series(shortest(column.to_numpy(dtype=np.float32, na_value=np.nan)))
     out[:] = [_text(value) for value in column.tolist()]
     return out
+
+
+def first_text(column: pd.Series[Any]) -> str | None:
+    """The first value as `as_text` has it; None: there is none."""
+    if (texts := arrow_text.of(column)) is not None:
+        return arrow_text.first(texts)
+    if column.dtype.kind in "iuf":
+        column = column[column.notna()].head(1)
+    return next((text for text in as_text(column) if text is not None), None)
 
 
 def _text(value: Any) -> str | None:
@@ -94,6 +107,9 @@ def as_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> tuple[Numb
             return shortest(narrow), np.zeros(len(column), dtype=bool)
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
         return numbers, np.zeros(len(column), dtype=bool)
+    quick = arrow_text.of(column) if form == PLAIN else None
+    if quick is not None:
+        return _of_texts(quick)
     texts = bare(as_text(column))
     missing = stands_for_missing(texts, form.missing)
     if form != PLAIN:
@@ -104,6 +120,19 @@ def as_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> tuple[Numb
     fits = matches(texts, NUMBER) | matches(texts, _INFINITE)
     texts[~fits] = "nan"
     return texts.astype(np.float64), ~fits & ~missing
+
+
+def _of_texts(texts: pa.Array) -> tuple[Numbers, Mask]:
+    """`as_numbers` of text in the plain format; value by value where it is no number at once."""
+    import pandas as pd
+
+    numbers, other = arrow_text.numbers(texts, NUMBER)
+    wrong = np.zeros(len(numbers), dtype=bool)
+    if other.any():
+        codes, rest = arrow_text.distinct(texts.filter(other))
+        found, no_number = as_numbers(pd.Series(rest, dtype=object))
+        numbers[other], wrong[other] = found[codes], no_number[codes]
+    return numbers, wrong
 
 
 def _narrow(column: pd.Series[Any]) -> bool:
@@ -152,6 +181,26 @@ def _plain(texts: Objects, form: NumberFormat) -> Objects:
     return out
 
 
+def bare_text(column: pd.Series[Any]) -> Objects:
+    """`bare` of `as_text`."""
+    texts = arrow_text.of(column)
+    if texts is not None and arrow_text.are_bare(texts):
+        return arrow_text.objects(texts)
+    return bare(as_text(column))
+
+
+def bare_counts(column: pd.Series[Any]) -> Counter[str]:
+    """How often each text of `bare_text` is there, in the order in which they appear first."""
+    texts = arrow_text.of(column)
+    if texts is None:
+        return Counter(text for text in bare_text(column) if text is not None)
+    found: Counter[str] = Counter()
+    raw = arrow_text.counts(texts)
+    for text, times in zip(bare(np.array([*raw, None], dtype=object)), raw.values(), strict=False):
+        found[text] += times
+    return found
+
+
 def bare(texts: Objects) -> Objects:
     """Texts without spaces around them, with plain minus signs and plain spaces; None stays."""
     odd = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'"})
@@ -164,9 +213,11 @@ def bare(texts: Objects) -> Objects:
 
 def stands_for_missing(texts: Objects, marks: Collection[str] = ()) -> Mask:
     """Where there is no value, or a word or a mark that says so; texts as `bare` gives them."""
-    return np.array(
-        [t is None or t.lower() in MISSING_NUMBERS or t in marks for t in texts], dtype=bool
-    )
+    if marks:
+        return np.array(
+            [t is None or t.lower() in MISSING_NUMBERS or t in marks for t in texts], dtype=bool
+        )
+    return arrow_text.missing(arrow(texts))
 
 
 def as_times(column: pd.Series[Any], form: TimeFormat) -> tuple[Numbers, Mask]:
@@ -190,7 +241,7 @@ def as_times(column: pd.Series[Any], form: TimeFormat) -> tuple[Numbers, Mask]:
         times = pd.to_datetime(pd.Series(numbers), unit="s", utc=True, errors="coerce")
         found = _seconds(times.dt.tz_convert(form.zone).dt.tz_localize(None))
         return found, wrong | (np.isnan(found) & ~np.isnan(numbers))
-    texts = bare(as_text(column))
+    texts = bare_text(column)
     missing = stands_for_missing(texts)
     out = np.full(len(texts), np.nan)
     if form.format == ISO:
@@ -260,18 +311,36 @@ def _each(column: pd.Series[Any], find: Callable[[str, bool], str]) -> Objects:
 
     dtype = column.dtype
     numeric = dtype.kind in "iuf" and not isinstance(dtype, pd.CategoricalDtype)
-    texts = as_text(column)
-    typed = np.full(len(texts), True) if numeric else _typed(column)
-    out = np.empty(len(texts), dtype=object)
+    if (texts := arrow_text.of(column)) is not None:
+        codes, words = arrow_text.distinct(texts)
+        return _taken([find(word, False) or None if word else None for word in words], codes)
+    if numeric and isinstance(dtype, np.dtype):
+        raw = column.to_numpy()
+        # By their bits: -0.0 and 0.0 are different texts.
+        whole = raw if dtype.kind in "iu" else raw.view(f"i{dtype.itemsize}")
+        bits, codes = np.unique(whole, return_inverse=True)
+        found = as_text(pd.Series(bits if dtype.kind in "iu" else bits.view(dtype)))
+        return _taken([find(text, True) or None if text is not None else None for text in found],
+                      codes)  # fmt: skip
+    values = as_text(column)
+    typed = np.full(len(values), True) if numeric else _typed(column)
+    out = np.empty(len(values), dtype=object)
     known: dict[tuple[str, bool], str] = {}
-    flags: Iterable[Any] = [False] * len(texts) if typed is None else typed.tolist()
-    for row, (text, number) in enumerate(zip(texts.tolist(), flags, strict=True)):
+    flags: Iterable[Any] = [False] * len(values) if typed is None else typed.tolist()
+    for row, (text, number) in enumerate(zip(values.tolist(), flags, strict=True)):
         if text is None:
             continue
         if (word := known.get((text, number))) is None:
             word = known[text, number] = find(text, number)
         out[row] = word or None
     return out
+
+
+def _taken(words: Sequence[str | None], codes: NDArray[np.int64]) -> Objects:
+    """(rows,): the word with each code."""
+    found = np.empty(len(words), dtype=object)
+    found[:] = words
+    return np.asarray(found[codes], dtype=object)
 
 
 def _truth(text: str, _typed: bool) -> str:
@@ -349,6 +418,12 @@ def as_labels(
     """
     if kind is str:
         return as_words(column, known), np.zeros(len(column), dtype=bool)
+    if (quick := arrow_text.of(column)) is not None:
+        import pandas as pd
+
+        codes, rest = arrow_text.distinct(quick)
+        labels, none = as_labels(pd.Series(rest, dtype=object), kind, known)
+        return labels[codes], none[codes]
     texts = as_text(column)
     out = texts.copy()
     if kind is bool:

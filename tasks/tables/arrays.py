@@ -15,10 +15,18 @@ import numpy.typing as npt
 from perdure.errors import DataRefused
 from perdure.strategies.features import images
 
-IMAGES = ("images", "x")
-LABELS = ("labels", "y")
+IMAGES = ("images", "x", "x_train")
+LABELS = ("labels", "y", "y_train")
 MOST_BYTES = 4 * 2**30
 """Bytes of all arrays of a file, unpacked: they are in memory whole."""
+
+
+def left_out(path: Path) -> tuple[str, ...]:
+    """A sentence where an NPZ file has other arrays than images and labels, such as `x_test`."""
+    with zipfile.ZipFile(path) as archive:
+        there = [name.removesuffix(".npy") for name in archive.namelist()]
+    others = [name for name in there if name not in (*IMAGES, *LABELS)]
+    return (f"left out: {', '.join(others)}",) if others else ()
 
 
 class Arrays:
@@ -74,13 +82,12 @@ class Arrays:
                 hint="bring the images in several files",
             )
 
-    def _one(self, there: list[str], names: tuple[str, str]) -> str:
+    def _one(self, there: list[str], names: tuple[str, ...]) -> str:
         found = [name for name in names if name in there]
         if len(found) != 1:
-            what = "both" if found else "neither"
+            what = f"both {found[0]!r} and {found[1]!r}" if found else f"no {names[0]!r}"
             raise DataRefused(
-                f"{self._name} has {what} {names[0]!r} {'and' if found else 'nor'} {names[1]!r}; "
-                f"its arrays are {', '.join(map(repr, there))}",
+                f"{self._name} has {what}; its arrays are {', '.join(map(repr, there))}",
                 hint="numpy.savez(FILE, images=…, labels=…)",
             )
         return found[0]

@@ -90,6 +90,11 @@ def read_pictures(path: Path, column: str, kind: ImageColumn, target: str) -> pd
     )
 
 
+def notes(path: Path) -> tuple[str, ...]:
+    """What a person should know of images that were read."""
+    return arrays.left_out(path) if path.is_file() and bundles.is_npz(path) else ()
+
+
 def _opened(path: Path) -> bundles.Bundle | arrays.Arrays:
     try:
         if path.is_file() and bundles.is_npz(path):

@@ -39,7 +39,8 @@ def read(path: Path, schema: Schema) -> Table:
     """
     for name, column in schema.columns.items():
         if isinstance(column, ImageColumn):
-            return Table(pictures.read_pictures(path, name, column, schema.target.name))
+            frame = pictures.read_pictures(path, name, column, schema.target.name)
+            return Table(frame, pictures.notes(path))
     return read_file(path, _known(schema))
 
 

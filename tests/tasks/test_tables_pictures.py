@@ -226,7 +226,7 @@ GOOD = np.zeros((4, 8, 8), np.uint8)
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ({"images": GOOD}, "has neither 'labels' nor 'y'"),
+        ({"images": GOOD}, "has no 'labels'; its arrays are 'images'"),
         ({"images": GOOD, "x": GOOD, "y": np.arange(4)}, "has both 'images' and 'x'"),
         ({"x": GOOD.astype(float), "y": np.arange(4)}, "x is float64 of shape"),
         ({"x": GOOD[0], "y": np.arange(4)}, r"x is uint8 of shape \(8, 8\)"),
@@ -241,6 +241,15 @@ def test_arrays_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataRefused, match=said):
         schema_of(npz(tmp_path / "d.npz", **named))
+
+
+def test_the_arrays_of_a_dataset_of_keras(tmp_path: Path) -> None:
+    labels = np.arange(4) % 2
+    path = npz(tmp_path / "m.npz", x_test=GOOD[:1], x_train=GOOD, y_train=labels, y_test=labels[:1])
+    schema = schema_of(path)
+    table = read(path, schema)
+    assert len(table.frame) == 4
+    assert table.notes == ("left out: x_test, y_test",)
 
 
 def test_nothing_in_arrays_is_unpickled(tmp_path: Path) -> None:

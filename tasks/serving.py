@@ -18,7 +18,7 @@ from perdure.reading import rules, values
 from perdure.reading.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -133,11 +133,12 @@ class Model:
                 raise DataRefused("an array was given; the model takes a frame of named columns")
             column = self.spec.columns[0]
             return {column.name: _images(column, data)}
-        present = [column for column in self.spec.columns if column.name in data.columns]
+        given = _by_name(data, {column.name for column in self.spec.columns})
         found: dict[str, NDArray[Any]] = {}
         faults: list[tuple[int, str]] = []
-        for column in present:
-            series = _series(column, data)
+        for column in self.spec.columns:
+            if (series := given.get(column.name)) is None:
+                continue
             found[column.name], wrong = _values(column, series)
             faults += _faults(column, series, found[column.name], wrong, self.rules[column.name])
         if faults:
@@ -208,12 +209,17 @@ def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
-def _series(column: Column, data: pd.DataFrame) -> pd.Series[Any]:
-    times = int((data.columns == column.name).sum())
-    if times != 1:
-        raise DataRefused(f"column {column.name} is there {times} times; it must be there once")
-    series: pd.Series[Any] = data[column.name]
-    return series
+def _by_name(data: pd.DataFrame, names: Set[str]) -> dict[str, pd.Series[Any]]:
+    """The columns with these names, each once."""
+    found: dict[str, pd.Series[Any]] = {}
+    for name, series in data.items():
+        if name not in names:
+            continue
+        if name in found:
+            times = int((data.columns == name).sum())
+            raise DataRefused(f"column {name} is there {times} times; it must be there once")
+        found[str(name)] = series
+    return found
 
 
 def _values(column: Column, series: pd.Series[Any]) -> tuple[NDArray[Any], values.Mask]:

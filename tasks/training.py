@@ -148,9 +148,11 @@ def outputs(
         ConfigError: The model or the features no longer fit the learner.
     """
     from perdure.strategies.learner.learner import Learner
+    from perdure.strategies.training import devices
 
     loaded = Learner.load(learner, workspace.config, workspace.root, replace(spec, labels=()))
-    found = loaded.predict(columns_of(spec, frame))
+    with devices.threads(workspace.config.training.threads):
+        found = loaded.predict(columns_of(spec, frame))
     known = loaded.spec.labels
     if known == spec.labels:
         return found

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from perdure.errors import DataRefused
+from perdure.reading import arrow_text
 from perdure.strategies.features import items
 from perdure.strategies.features.columns import (
     FIRST,
@@ -20,6 +21,9 @@ from perdure.strategies.features.columns import (
     Columns,
     FeatureSpec,
 )
+
+MANY = 1000
+"""From so many rows on words are found at once by Arrow, which takes time to begin."""
 
 
 def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
@@ -61,15 +65,22 @@ def _encode_column(column: Column, values: Array) -> npt.NDArray[np.float64]:
             return np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataRefused(f"column {column.name} is not all numbers: {error}") from error
-    given = np.asarray(values, dtype=object).tolist()
-    if column.buckets:
-        words = {word for word in given if not _absent(word)}
-        places = {word: FIRST + items.bucket(word, column.buckets) for word in words}
-        coded = [MISSING if _absent(item) else places[item] for item in given]
-        return np.asarray(coded, dtype=np.float64)
-    codes = {value: code for code, value in enumerate(column.categories, FIRST)}
-    coded = [MISSING if _absent(item) else codes.get(item, UNSEEN) for item in given]
-    return np.asarray(coded, dtype=np.float64)
+    given = np.asarray(values, dtype=object)
+    known = {value: code for code, value in enumerate(column.categories, FIRST)}
+
+    def code(word: Any) -> int:
+        if _absent(word):
+            return MISSING
+        if column.buckets:
+            return FIRST + items.bucket(word, column.buckets)
+        return known.get(word, UNSEEN)
+
+    texts = arrow_text.of_objects(given) if len(given) >= MANY else None
+    if texts is None:
+        found = {word: code(word) for word in given.tolist()}
+        return np.array([found[word] for word in given.tolist()], dtype=np.float64)
+    places, words = arrow_text.distinct(texts)
+    return np.array([code(word) for word in words], dtype=np.float64)[places]
 
 
 def _images(column: Column, values: Array) -> Tensor:

@@ -51,11 +51,13 @@ def package(
         Corrupt: The learner is incomplete.
     """
     from perdure.strategies.learner.learner import Learner
+    from perdure.strategies.training import devices
 
     loaded = Learner.load(learner, workspace.config, workspace.root)
     if learner.resolve() != (folder / LEARNER).resolve():
         shutil.copytree(learner, folder / LEARNER)
-    return assemble(folder, loaded.spec, loaded.inference(), rows, evaluation, rules)
+    with devices.threads(workspace.config.training.threads):
+        return assemble(folder, loaded.spec, loaded.inference(), rows, evaluation, rules)
 
 
 def assemble(

@@ -71,7 +71,7 @@ def numbers(column: pd.Series[Any], asked: bool = False) -> Guess | None:
     """
     if column.dtype.kind in "iuf":
         return Guess(NumberFormat(), True)
-    texts = arrow_text.of(column)
+    texts = values.arrow_of(column)
     if texts is not None and arrow_text.are_decimal(texts):
         return Guess(NumberFormat(), True)
     counts = values.bare_counts(column)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import DataRefused
-from perdure.reading import arrow_text, values
+from perdure.reading import values
 from perdure.reading.formats import PLAIN, NumberFormat, TimeFormat
 from perdure.tasks.tables import content, guess, plain_csv, read
 
@@ -38,8 +38,8 @@ TEXTS = st.lists(
 def pair(texts: list[str | None]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """The same column as pandas' text, and as objects, which are read value by value."""
     quick, slow = pd.Series(texts, dtype="str"), pd.Series(texts, dtype=object)
-    assert arrow_text.of(quick) is not None
-    assert arrow_text.of(slow) is None
+    assert values.arrow_of(quick) is not None
+    assert values.arrow_of(slow) is None
     return quick, slow
 
 

@@ -1,4 +1,4 @@
-"""Columns of text in Arrow's memory: what `values` finds value by value, for all of them at once.
+"""Texts in Arrow's memory: what `values` finds value by value, for a whole column at once.
 
 Every function here gives exactly what the Python of `values` gives, or says that it cannot.
 """
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 _TO_CHANGE = r"^[\x00-\x20]|[\x00-\x20]$|[^\x00-\x7f]"
@@ -23,15 +22,14 @@ _MISSING = r"(?i)^(na|n/a|#n/a|nan|null|none|<na>)?$"
 """`values.MISSING_NUMBERS`: no letter beyond ASCII becomes one of these in lower case."""
 
 
-def of(column: pd.Series[Any]) -> pa.Array | None:
-    """A column of pandas' text as Arrow has it, without a copy; None: it may hold other values."""
-    import pandas as pd
+def of_objects(values: NDArray[np.object_]) -> pa.Array | None:
+    """Objects as Arrow has texts; None: one is neither text nor missing."""
     import pyarrow as pa
 
-    if not isinstance(column.dtype, pd.StringDtype):
+    try:
+        return pa.array(values, pa.large_string(), from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):  # ValueError: half of a surrogate pair
         return None
-    found = pa.array(column)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def objects(texts: pa.Array) -> NDArray[np.object_]:

@@ -50,11 +50,22 @@ TRUTH = {
 """Spellings of the truth values of a column that holds such, in lower case."""
 
 
+def arrow_of(column: pd.Series[Any]) -> pa.Array | None:
+    """A column of pandas' text as Arrow has it, without a copy; None: it may hold other values."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not isinstance(column.dtype, pd.StringDtype):
+        return None
+    found = pa.array(column)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
 def as_text(column: pd.Series[Any]) -> Objects:
     """Every value as it would stand in a CSV; None where there is none, (rows,) of str | None."""
     import pandas as pd
 
-    if (texts := arrow_text.of(column)) is not None:
+    if (texts := arrow_of(column)) is not None:
         return arrow_text.objects(texts)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
@@ -67,7 +78,7 @@ def as_text(column: pd.Series[Any]) -> Objects:
 
 def first_text(column: pd.Series[Any]) -> str | None:
     """The first value as `as_text` has it; None: there is none."""
-    if (texts := arrow_text.of(column)) is not None:
+    if (texts := arrow_of(column)) is not None:
         return arrow_text.first(texts)
     if column.dtype.kind in "iuf":
         column = column[column.notna()].head(1)
@@ -107,7 +118,7 @@ def as_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> tuple[Numb
             return shortest(narrow), np.zeros(len(column), dtype=bool)
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
         return numbers, np.zeros(len(column), dtype=bool)
-    quick = arrow_text.of(column) if form == PLAIN else None
+    quick = arrow_of(column) if form == PLAIN else None
     if quick is not None:
         return _of_texts(quick)
     texts = bare(as_text(column))
@@ -183,7 +194,7 @@ def _plain(texts: Objects, form: NumberFormat) -> Objects:
 
 def bare_text(column: pd.Series[Any]) -> Objects:
     """`bare` of `as_text`."""
-    texts = arrow_text.of(column)
+    texts = arrow_of(column)
     if texts is not None and arrow_text.are_bare(texts):
         return arrow_text.objects(texts)
     return bare(as_text(column))
@@ -191,7 +202,7 @@ def bare_text(column: pd.Series[Any]) -> Objects:
 
 def bare_counts(column: pd.Series[Any]) -> Counter[str]:
     """How often each text of `bare_text` is there, in the order in which they appear first."""
-    texts = arrow_text.of(column)
+    texts = arrow_of(column)
     if texts is None:
         return Counter(text for text in bare_text(column) if text is not None)
     found: Counter[str] = Counter()
@@ -311,7 +322,7 @@ def _each(column: pd.Series[Any], find: Callable[[str, bool], str]) -> Objects:
 
     dtype = column.dtype
     numeric = dtype.kind in "iuf" and not isinstance(dtype, pd.CategoricalDtype)
-    if (texts := arrow_text.of(column)) is not None:
+    if (texts := arrow_of(column)) is not None:
         codes, words = arrow_text.distinct(texts)
         return _taken([find(word, False) or None if word else None for word in words], codes)
     if numeric and isinstance(dtype, np.dtype):
@@ -418,7 +429,7 @@ def as_labels(
     """
     if kind is str:
         return as_words(column, known), np.zeros(len(column), dtype=bool)
-    if (quick := arrow_text.of(column)) is not None:
+    if (quick := arrow_of(column)) is not None:
         import pandas as pd
 
         codes, rest = arrow_text.distinct(quick)

@@ -14,16 +14,31 @@ from tests.tasks.version_kit import free_port
 
 
 class Server:
-    """An MLflow server on a port of this machine, with its data in a folder."""
+    """An MLflow server on a port of this machine.
 
-    def __init__(self, root: Path, port: int | None = None, more: tuple[str, ...] = ()) -> None:
+    Args:
+        root: For its log, and its data.
+        port: Its port; None: one that is free.
+        more: Options of `mlflow server`.
+        database: Where runs and versions are kept; None: in the folder.
+        artifacts: Where files are kept; None: in the folder.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        port: int | None = None,
+        more: tuple[str, ...] = (),
+        database: str | None = None,
+        artifacts: str | None = None,
+    ) -> None:
         self.port = port or free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.log = root / "server.log"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
-        command += ["--artifacts-destination", str(root / "stored"), *more]
+        command += ["--backend-store-uri", database or f"sqlite:///{root / 'server.db'}"]
+        command += ["--artifacts-destination", artifacts or str(root / "stored"), *more]
         environment = {
             **os.environ,
             # Else it starts eight processes more, for what nobody asks of it here.
@@ -32,7 +47,7 @@ class Server:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         environment.pop("MLFLOW_TRACKING_URI", None)
-        with self.log.open("wb") as output:
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
             )

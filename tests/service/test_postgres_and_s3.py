@@ -1,0 +1,241 @@
+"""Three machines and the servers of a team: PostgreSQL, an object store, and passwords.
+
+MLflow and Prefect keep what they know in PostgreSQL, and ask for a password; files of versions and
+data lie in S3. One clone ingests, another learns, a third goes back, and the servers are started
+anew in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from perdure import config
+from perdure.tasks import data_versions
+from tests.promises import kit
+from tests.service.conftest import end, until
+from tests.tasks.server_kit import Server as MlflowServer
+from tests.tasks.version_kit import free_port
+
+PROGRAMS = next((p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+"""Where Debian keeps PostgreSQL's programs."""
+pytestmark = pytest.mark.skipif(
+    PROGRAMS is None, reason="PostgreSQL is not here: apt install postgresql"
+)
+BUCKET, PASSWORD = "team", "a-long-password"
+AUTH = f"""\
+[mlflow]
+default_permission = EDIT
+database_uri = {{uri}}
+admin_username = admin
+admin_password = {PASSWORD}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+class Database:
+    """PostgreSQL in a folder, reached by a socket in it."""
+
+    def __init__(self, folder: Path) -> None:
+        assert PROGRAMS is not None
+        self.folder = folder
+        folder.mkdir()
+        self.user = None
+        if os.geteuid() == 0:  # it refuses to run as root
+            self.user = "postgres"
+            shutil.chown(folder, self.user, self.user)
+            for above in folder.parents:
+                above.chmod(above.stat().st_mode | 0o011)
+        self.run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust")
+        self.run("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o",
+                 f"-k {folder} -c listen_addresses=''", "start")  # fmt: skip
+
+    def run(self, program: str, *arguments: str) -> None:
+        assert PROGRAMS is not None
+        subprocess.run(
+            [str(PROGRAMS / program), *arguments],
+            user=self.user,
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def create(self, name: str) -> None:
+        self.run("createdb", "-h", str(self.folder), "-U", "postgres", name)
+
+    def uri(self, name: str, driver: str) -> str:
+        return f"postgresql+{driver}://postgres@/{name}?host={self.folder}"
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
+
+
+@dataclass
+class Team:
+    """The servers, and the environment that finds them."""
+
+    folder: Path
+    database: Database
+    mlflow: MlflowServer | None = None
+    prefect: subprocess.Popen[bytes] | None = None
+    ports: tuple[int, int] = (0, 0)
+
+    def start(self) -> None:
+        self.ports = self.ports if all(self.ports) else (free_port(), free_port())
+        self.mlflow = MlflowServer(
+            self.folder,
+            self.ports[0],
+            ("--app-name", "basic-auth"),
+            self.database.uri("mlflow", "psycopg2"),
+            f"s3://{BUCKET}/mlflow",
+        )
+        program = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.ports[1])]
+        with (self.folder / "prefect.log").open("ab") as log:
+            self.prefect = subprocess.Popen(
+                program,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "PREFECT_API_DATABASE_CONNECTION_URL": self.database.uri("prefect", "asyncpg"),
+                    "PREFECT_SERVER_API_AUTH_STRING": f"admin:{PASSWORD}",
+                },
+            )
+        self.mlflow.wait()
+        until(self.answers, 120)
+
+    def answers(self) -> bool:
+        """Whether Prefect does, and asks for the password."""
+        address = f"http://127.0.0.1:{self.ports[1]}/api/admin/version"
+        try:
+            without = httpx.get(address).status_code
+            return (without, httpx.get(address, auth=("admin", PASSWORD)).status_code) == (401, 200)
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        if self.mlflow is not None:
+            self.mlflow.stop()
+        if self.prefect is not None:
+            end(self.prefect)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **os.environ,
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.ports[1]}/api",
+            "PREFECT_API_AUTH_STRING": f"admin:{PASSWORD}",
+            "MLFLOW_TRACKING_USERNAME": "admin",
+            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+            "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
+        }
+
+    def perdure(self, root: Path, *arguments: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "perdure", *arguments, "-w", str(root), "--json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    server.stop()
+
+
+@pytest.fixture
+def team(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
+    database = Database(tmp_path / "postgres")
+    found = Team(tmp_path, database)
+    try:
+        for name in ("mlflow", "passwords", "prefect"):
+            database.create(name)
+        (tmp_path / "auth.ini").write_text(AUTH.format(uri=database.uri("passwords", "psycopg2")))
+        monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(tmp_path / "auth.ini"))
+        monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "of this test")
+        found.start()
+        yield found
+    finally:
+        found.stop()
+        database.stop()
+
+
+def published(team: Team) -> Path:
+    """A workspace with one experience, its data in S3, its history in a git remote."""
+    assert team.mlflow is not None
+    bare, root = team.folder / "shared.git", team.folder / "a"
+    kit.git(team.folder, "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    root.mkdir()
+    kit.git(root, "init", "--quiet", "--initial-branch=main")
+    kit.git(root, "remote", "add", "origin", str(bare))
+    kit.make(root)
+    data_versions.init(root, f"s3://{BUCKET}/data")
+    data_versions.add_and_push(config.read(root))
+    shared = f'\n[tracking]\nuri = "{team.mlflow.uri}"\n[shared]\ngit_remote = "origin"\n'
+    kit.configure(root, more=shared)
+    kit.git(root, "push", "--quiet", "--set-upstream", "origin", "main")
+    return root
+
+
+def clone(team: Team, name: str) -> Path:
+    kit.git(team.folder, "clone", "--quiet", str(team.folder / "shared.git"), name)
+    return team.folder / name
+
+
+def stored(store: Any, prefix: str) -> list[str]:
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+
+def test_ingest_here_learn_there_and_go_back_elsewhere(team: Team, store: Any) -> None:
+    first = published(team)
+    second, third = clone(team, "b"), clone(team, "c")
+    assert [one["verdict"] for one in team.perdure(second, "retrain")["learned"]] == ["passed"]
+    kit.arrive(first, "2.csv", kit.table(2))
+    assert team.perdure(first, "ingest")["files"][0]["outcome"] == "ingested"
+    learned = team.perdure(second, "retrain")
+    assert (learned["champion"], len(learned["learned"])) == (2, 1)
+    team.stop()
+    team.start()
+    assert team.perdure(third, "rollback", "--reason", "complaints")["version"] == 1
+    status = team.perdure(first, "status")
+    assert status["champion"]["version"] == 1
+    assert [one["id"] for one in status["held"]] == [learned["learned"][0]["experience"]]
+    assert [key for key in stored(store, "mlflow/") if key.endswith("model.pt2")]
+    assert stored(store, "data/files/md5/")
+    assert not (second / ".perdure" / "mlflow.db").exists()
+    assert not (second / ".perdure" / "prefect.db").exists(), "the runs are on the server"

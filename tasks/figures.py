@@ -44,7 +44,7 @@ def matrix(values: Matrix, path: Path, title: str = "What the model knows, and w
         title: Above the picture.
     """
     side = _side(values)
-    with _figure(side + 1.0, side) as figure:
+    with _figure(side + 1.4, side) as figure:
         axes = figure.subplots()
         image = _draw(axes, values, None)
         _colour_bar(figure, image, axes, values.metric)

@@ -7,6 +7,10 @@ from perdure.errors import Fault
 from perdure.tasks.registry.client import Client
 
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Runs of training, and not of language models, as MLflow's pages divide experiments."""
+
+
 class Experiments:
     """Finds and makes the two experiments of a registered model."""
 
@@ -41,7 +45,9 @@ class Experiments:
             folder = "history" if name == self.history else "learning"
             location = (self._artifacts / folder).as_uri()
         try:
-            made: str = self.client.call("create_experiment", name, artifact_location=location)
+            made: str = self.client.call(
+                "create_experiment", name, artifact_location=location, tags=KIND
+            )
         except Fault:
             # Perhaps another process made it in this moment.
             if (there := self.find(name)) is None:

@@ -116,7 +116,7 @@ class Team:
                 },
             )
         self.mlflow.wait()
-        until(self.answers, 120)
+        until(self.answers, 300)
 
     def answers(self) -> bool:
         """Whether Prefect does, and asks for the password."""

@@ -209,6 +209,8 @@ def test_one_run_has_a_point_for_each_experience_that_was_learned(
 ) -> None:
     register(registry, folder)
     register(registry, folder, learning_key="e" * 64, experience="000007-bbbbbbbb")
+    experiment = registry.client.call("get_experiment_by_name", registry.name)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     [life] = runs(registry, life=True)
     assert life.info.run_name == f"life of {registry.name}"
     assert life.info.status == "FINISHED"

@@ -25,6 +25,7 @@ from benchmarks import (
     equal,
     files,
     growth,
+    large,
     pages,
     quality,
     results,
@@ -37,14 +38,15 @@ from benchmarks import (
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
-PARTS = ("equal", "speed", "growth", "retrainings", "files", "unattended", "largest", "quality",
-         "survey", "decisions", "tables")  # fmt: skip
+PARTS = ("equal", "speed", "growth", "retrainings", "files", "large", "unattended", "largest",
+         "quality", "survey", "decisions", "tables")  # fmt: skip
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
     "growth": "After many experiences, to after one",
     "retrainings": "Retraining number 1,000, to number 10",
     "files": "Saving and loading a learner",
+    "large": "A million rows, 24 columns",
     "unattended": "`perdure up`: from a file to a champion, and what it costs to wait",
     "largest": "The largest batch that fits",
     "quality": "Accuracy, each experience learned in a fresh process",
@@ -91,8 +93,8 @@ class Bench:
         if part in ("quality", "survey"):
             yield from (quality if part == "quality" else survey).measure(self.only, begins)
             return
-        if part == "unattended":
-            yield from unattended.measure(self.only, begins)
+        if part in ("unattended", "large"):
+            yield from (unattended if part == "unattended" else large).measure(self.only, begins)
             return
         with one_thread():
             if part == "speed":

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BESIDE = {"quality": "published", "speed": "stock Avalanche", "growth": "stock Avalanche",
           "files": "stock Avalanche", "tables": "boosting / linear"}  # fmt: skip
 KEYS = (
-    "equal", "speed", "growth", "retrainings", "files", "unattended", "quality", "survey",
+    "equal", "speed", "growth", "retrainings", "files", "large", "unattended", "quality", "survey",
     "decisions", "tables", "speed cuda", "largest cuda",
 )  # fmt: skip
 """What results are kept under: a part, and where it is not the CPU, the device."""

@@ -6,7 +6,6 @@ from perdure.config import Workspace
 from perdure.errors import Fault
 from perdure.tasks.registry.client import Client
 
-
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Runs of training, and not of language models, as MLflow's pages divide experiments."""
 

@@ -31,9 +31,10 @@ from tests.tasks.version_kit import free_port
 
 PROGRAMS = next((p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
 """Where Debian keeps PostgreSQL's programs."""
-pytestmark = pytest.mark.skipif(
-    PROGRAMS is None, reason="PostgreSQL is not here: apt install postgresql"
-)
+pytestmark = [
+    pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not here: apt install postgresql"),
+    pytest.mark.timeout(900),  # nine processes, where others use the processor, too
+]
 BUCKET, PASSWORD = "team", "a-long-password"
 AUTH = f"""\
 [mlflow]

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # the whole demo, where others use the processor, too
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # the whole demo, where others use the processor, too
+]
 ROOT = Path(__file__).parents[1]
 YEARS = 10
 """That arrive one by one after the first ten."""

@@ -57,6 +57,7 @@ def test_a_suggestion_names_the_workspace_where_it_is_not_the_nearest(
         console.work_at(None)
 
 
+@pytest.mark.slow
 def test_what_follows_the_first_promotion_works_from_any_folder(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_what_follows_the_first_promotion_works_from_any_folder(
     assert cli("status", "-w", root, "--json").json["champion"]["version"] == 1
 
 
+@pytest.mark.slow
 def test_the_ways_out_of_a_first_refusal_work(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

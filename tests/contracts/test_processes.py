@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from perdure.strategies.learner.learner import Learner
 from tests.contracts.step import step
 from tests.strategies.small import CASES, ROOT, config_of, learned
@@ -13,6 +15,7 @@ from tests.strategies.small import CASES, ROOT, config_of, learned
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_three_processes_learn_what_one_does(tmp_path: Path) -> None:
     for number in range(2):
         subprocess.run(

@@ -204,6 +204,7 @@ def test_where_the_rows_lie_changes_nothing(strategy: str, monkeypatch: pytest.M
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 def test_a_compiled_model_learns_the_same_and_keeps_its_names() -> None:
     model = {"parameters": {"hidden": [4]}}

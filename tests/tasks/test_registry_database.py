@@ -55,6 +55,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["whole", "in place"])
 def test_killed_while_it_is_made(how: str, tmp_path: Path) -> None:
     program = [sys.executable, "-W", "ignore", "-c", MAKES, str(tmp_path), how]

@@ -214,10 +214,11 @@ def _cursor(text: str) -> tuple[str, ...]:
     """The ids that `_cursor_text` wrote, or a JSON list of them, which an older Perdure wrote."""
     if text.startswith("["):
         return tuple(json.loads(text))
-    found, number = [], 0
+    found: list[str] = []
+    number = 0
     for part in text.split(",") if text else ():
         match = _PART.fullmatch(part)
-        if match is None:
+        if match is None or not (match[1] or found):
             raise ValueError(f"no experience: {part!r:.60}")
         number = int(match[1]) if match[1] else number + 1
         found.append(f"{number:06d}-{match[2]}")

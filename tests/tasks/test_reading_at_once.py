@@ -93,7 +93,10 @@ def test_text(texts: list[str | None]) -> None:
     assert values.first_text(quick) == expected
 
 
-@given(st.lists(st.floats(), min_size=1, max_size=30), st.sampled_from(["f8", "f4", "i8"]))
+@given(
+    st.lists(st.floats(), min_size=1, max_size=30),
+    st.sampled_from(["f8", "f4", "f2", "i8", "u1", np.longdouble]),
+)
 def test_words_of_numbers(numbers: list[float], kind: str) -> None:
     with np.errstate(all="ignore"):
         typed = np.array(numbers).astype(kind)

@@ -229,7 +229,7 @@ def test_a_cursor_is_short_text_and_an_older_list_is_read(registry: Registry, fo
     assert len(whole) < 9.1 * len(long)
     old = codec.split(codec.PREFIX + "cursor", codec.dumps(list(long)))
     assert codec.version(1, "", 0, {**tags, **old}).cursor == long
-    for wrong in ("#1-xyz", "1-aaaaaaaa;", "#1-aaaaaaaa,"):
+    for wrong in ("#1-xyz", "#1-aaaaaaaa;", "#1-aaaaaaaa,", "aaaaaaaa"):
         with pytest.raises(Corrupt):
             codec.version(1, "", 0, {**tags, codec.PREFIX + "cursor": wrong})
 

@@ -325,7 +325,7 @@ def _each(column: pd.Series[Any], find: Callable[[str, bool], str]) -> Objects:
     if (texts := arrow_of(column)) is not None:
         codes, words = arrow_text.distinct(texts)
         return _taken([find(word, False) or None if word else None for word in words], codes)
-    if numeric and isinstance(dtype, np.dtype):
+    if numeric and isinstance(dtype, np.dtype) and dtype.itemsize <= 8:
         raw = column.to_numpy()
         # By their bits: -0.0 and 0.0 are different texts.
         whole = raw if dtype.kind in "iu" else raw.view(f"i{dtype.itemsize}")

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
     with tempfile.TemporaryDirectory(prefix="perdure-bench-") as name:
         root = _workspace(Path(name) / "small")
         seconds: list[float] = []
-        kept: list[tuple[int, int]] = []
+        kept: dict[int, tuple[int, int]] = {}
         commands: dict[int, dict[str, float]] = {}
         advance = told(f"{LATE} retrainings", LATE)
         for number in range(1, LATE + 1):
@@ -59,15 +58,19 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
             start = time.process_time()
             retrain.fn(str(root))
             seconds.append(time.process_time() - start)
-            kept.append(_kept(root))
+            if number <= 2 * EARLY or number >= LATE - AROUND:
+                kept[number] = _kept(root)
             if number in (EARLY, LATE):
                 commands[number] = {one: _seconds_of(root, one) for one in COMMANDS}
             advance(1)
     late, early = _median(seconds, LATE), _median(seconds, EARLY)
     yield _row(COST, late, early, f"{early:.2f} s and {late:.2f} s")
     for place, name in enumerate((SIZE, DATABASE)):
-        sizes = [after[place] - before[place] for before, after in pairwise(kept)]
-        late, early = _median(sizes, LATE - 1), _median(sizes, EARLY)
+        added = {n: kept[n][place] - kept[n - 1][place] for n in kept if n - 1 in kept}
+        late, early = (
+            float(statistics.median(added[n] for n in range(last - AROUND + 1, last + 1)))
+            for last in (LATE, EARLY + AROUND // 2)
+        )
         yield _row(name, late, early, f"{early / 1024:.0f} and {late / 1024:.0f} KiB")
     for one in COMMANDS:
         late, early = commands[LATE][one], commands[EARLY][one]
@@ -79,7 +82,7 @@ def _row(name: str, late: float, early: float, note: str) -> Row:
     return Row(PART, name, late / early, MOST, most=True, unit=unit, note=note)
 
 
-def _median(values: list[float] | list[int], number: int) -> float:
+def _median(values: list[float], number: int) -> float:
     """The median of the figures around a number; of those before it at the end."""
     last = min(len(values), number + AROUND // 2)
     return float(statistics.median(values[last - AROUND : last]))

@@ -36,7 +36,7 @@ from perdure.records import (
 )
 from perdure.records.removal import Removal
 from perdure.tasks.registry import codec, quick
-from perdure.tasks.registry.client import Client, Missing, sqlite_path, tracking_uri
+from perdure.tasks.registry.client import Client, Missing, tracking_uri
 
 if TYPE_CHECKING:
     from perdure.tasks.registry.changes import Changes
@@ -304,8 +304,7 @@ class Registry:
         self._remover.remove_leftovers(learned)
 
     def _snapshot(self) -> quick.Snapshot:
-        path = sqlite_path(self.client.uri)
-        snapshot = quick.snapshot(path, self.name) if path is not None else None
+        snapshot = quick.snapshot(self.client.database, self.name)
         return snapshot if snapshot is not None else self._asked()
 
     def _asked(self) -> quick.Snapshot:

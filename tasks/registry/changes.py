@@ -16,7 +16,7 @@ from typing import Any
 from perdure.errors import Corrupt, Fault, LockHeld
 from perdure.records import Change, Held, Verdict, Version
 from perdure.tasks.registry import codec, pages, quick
-from perdure.tasks.registry.client import Client, Missing, sqlite_path
+from perdure.tasks.registry.client import Client, Missing
 from perdure.tasks.registry.history import History
 from perdure.tasks.registry.versions import Versions, as_version
 
@@ -148,8 +148,7 @@ class Changes:
 
         From the SQLite file where that is known: MLflow's client reads all versions, too.
         """
-        path = sqlite_path(self.client.uri)
-        found = quick.model(path, self.name) if path is not None else None
+        found = quick.model(self.client.database, self.name)
         if found is not None:
             return found
         try:

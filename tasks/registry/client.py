@@ -67,6 +67,11 @@ class Client:
         self._writer: Any = None
         self._lock = threading.Lock()
 
+    @property
+    def database(self) -> Path | None:
+        """MLflow's SQLite file; None: there is none, or it is on a server."""
+        return sqlite_path(self.uri)
+
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of `mlflow.MlflowClient`.
 
@@ -125,7 +130,7 @@ class Client:
                 from perdure.tasks.registry.writing import Writer
 
                 quieten()
-                with alone(sqlite_path(self.uri)):
+                with alone(self.database):
                     self._writer = Writer(self.uri)
                     self._client = MlflowClient(self.uri, self.uri)
             return self._client

@@ -9,7 +9,7 @@ from typing import Any
 from perdure import escaping
 from perdure.records import Action, Event, to_json
 from perdure.tasks.registry import quick
-from perdure.tasks.registry.client import Client, sqlite_path
+from perdure.tasks.registry.client import Client
 from perdure.tasks.registry.codec import (
     EVENTS,
     NONE,
@@ -65,8 +65,7 @@ class History:
 
     def events(self) -> tuple[Event, ...]:
         """All events, oldest first."""
-        path = sqlite_path(self.client.uri)
-        tagged = quick.all_tagged(path, self.experiments.history, EVENT) if path else None
+        tagged = quick.all_tagged(self.client.database, self.experiments.history, EVENT)
         found = {
             tags[EVENT]: (int(tags[SEQUENCE]), event(tags))
             for tags in (self._tagged() if tagged is None else tagged)

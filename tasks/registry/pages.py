@@ -155,11 +155,7 @@ def _life(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
         ("prequential", evaluation.prequential),
     ):
         yield from ((name, value) for name, value, _ in _named(prefix, values))
-    if evaluation.forgetting is not None:
-        yield "forgetting", evaluation.forgetting
-    if evaluation.backward_transfer is not None:
-        yield "backward_transfer", evaluation.backward_transfer
-    yield from _drift(evaluation)
+    yield from _over_time(evaluation)
 
 
 def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, float, int]]:
@@ -182,11 +178,16 @@ def _metrics(trained: Trained, evaluation: Evaluation) -> Iterator[tuple[str, fl
         yield from _measured("champion", evaluation.champion)
     yield from _named("baseline", evaluation.baseline)
     yield from _named("prequential", evaluation.prequential)
+    yield from ((name, value, 0) for name, value in _over_time(evaluation))
+
+
+def _over_time(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    """What was forgotten, what helped earlier experiences, and how far the new one was."""
     if evaluation.forgetting is not None:
-        yield "forgetting", evaluation.forgetting, 0
+        yield "forgetting", evaluation.forgetting
     if evaluation.backward_transfer is not None:
-        yield "backward_transfer", evaluation.backward_transfer, 0
-    yield from ((name, value, 0) for name, value in _drift(evaluation))
+        yield "backward_transfer", evaluation.backward_transfer
+    yield from _drift(evaluation)
 
 
 def _drift(evaluation: Evaluation) -> Iterator[tuple[str, float]]:

@@ -50,19 +50,17 @@ class Snapshot:
     versions: Mapping[int, Row] = field(default_factory=dict)
 
 
-def snapshot(path: Path, name: str) -> Snapshot | None:
+def snapshot(path: Path | None, name: str) -> Snapshot | None:
     """Read a registered model from MLflow's SQLite file.
 
     Returns:
         An empty snapshot where there is no such model or no file yet; None where the file is
         not one that this module knows, and MLflow itself must be asked.
     """
-    if not path.exists() and not _workspaces():
-        return Snapshot()
-    return _asked(path, lambda database: _read(database, name))
+    return _asked(path, lambda database: _read(database, name), Snapshot)
 
 
-def model(path: Path, name: str) -> tuple[Tags, dict[str, int]] | None:
+def model(path: Path | None, name: str) -> tuple[Tags, dict[str, int]] | None:
     """Tags and aliases of a registered model, from MLflow's SQLite file.
 
     Returns:
@@ -71,14 +69,12 @@ def model(path: Path, name: str) -> tuple[Tags, dict[str, int]] | None:
     return _asked(path, lambda database: _model(database, name))
 
 
-def versions(path: Path, name: str, number: int | None = None) -> list[Row] | None:
+def versions(path: Path | None, name: str, number: int | None = None) -> list[Row] | None:
     """The versions of a registered model, in order; or the one with a number.
 
     Returns:
         None where MLflow itself must be asked.
     """
-    if not path.exists() and not _workspaces():
-        return []
     one, values = ("", (name,)) if number is None else (" AND version = ?", (name, number))
 
     def read(database: sqlite3.Connection) -> list[Row]:
@@ -96,32 +92,29 @@ def versions(path: Path, name: str, number: int | None = None) -> list[Row] | No
             for n, run, at, where, about in found
         ]
 
-    return _asked(path, read)
+    return _asked(path, read, list[Row])
 
 
-def with_tag(path: Path, name: str, tag: str, value: str) -> list[int] | None:
+def with_tag(path: Path | None, name: str, tag: str, value: str) -> list[int] | None:
     """The numbers of the versions whose tag has a value, in order, those that were deleted, too.
 
     Returns:
         None where MLflow itself must be asked.
     """
-    if not path.exists() and not _workspaces():
-        return []
     query = (
         f"SELECT version FROM model_version_tags {_MODEL} AND key = ? AND value = ? "
         "ORDER BY version"
     )
-    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, (name, tag, value))])
+    found = (name, tag, value)
+    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, found)], list[int])
 
 
-def numbers(path: Path, name: str, tag: str, without: str) -> list[int] | None:
+def numbers(path: Path | None, name: str, tag: str, without: str) -> list[int] | None:
     """The numbers of the versions of a registered model that have a tag and lack another, in order.
 
     Returns:
         None where MLflow itself must be asked.
     """
-    if not path.exists() and not _workspaces():
-        return []
     # MLflow keeps the tags of a version that was deleted.
     query = (
         f"SELECT version FROM model_versions {_MODEL} AND current_stage != '{DELETED}' "
@@ -130,10 +123,12 @@ def numbers(path: Path, name: str, tag: str, without: str) -> list[int] | None:
         "ORDER BY version"
     )
     values = (name, name, tag, name, without)
-    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, values)])
+    return _asked(path, lambda d: [int(row[0]) for row in d.execute(query, values)], list[int])
 
 
-def tagged(path: Path, experiment: str, tag: str, values: Sequence[str]) -> list[Tags] | None:
+def tagged(
+    path: Path | None, experiment: str, tag: str, values: Sequence[str]
+) -> list[Tags] | None:
     """The tags of the first run of an experiment that has a tag with a value, for each value.
 
     Returns:
@@ -159,14 +154,12 @@ def tagged(path: Path, experiment: str, tag: str, values: Sequence[str]) -> list
     return _asked(path, read)
 
 
-def all_tagged(path: Path, experiment: str, tag: str) -> list[Tags] | None:
+def all_tagged(path: Path | None, experiment: str, tag: str) -> list[Tags] | None:
     """The tags of every run of an experiment that has a tag.
 
     Returns:
         None where MLflow itself must be asked.
     """
-    if not path.exists() and not _workspaces():
-        return []
     query = (
         "SELECT t.run_uuid, t.key, t.value FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid "
         "JOIN experiments e ON e.experiment_id = r.experiment_id "
@@ -179,7 +172,7 @@ def all_tagged(path: Path, experiment: str, tag: str) -> list[Tags] | None:
             found.setdefault(run, {})[key] = value
         return [tags for tags in found.values() if tag in tags]
 
-    return _asked(path, read)
+    return _asked(path, read, list[Tags])
 
 
 def _workspaces() -> bool:
@@ -187,10 +180,22 @@ def _workspaces() -> bool:
     return os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in {"1", "true"}
 
 
-def _asked(path: Path, read: Callable[[sqlite3.Connection], _T | None]) -> _T | None:
-    """What is read in one transaction; None where the tables are not known."""
-    if _workspaces():
+def _asked(
+    path: Path | None,
+    read: Callable[[sqlite3.Connection], _T | None],
+    nothing: Callable[[], _T] | None = None,
+) -> _T | None:
+    """What is read in one transaction; None where there is no file, or its tables are not known.
+
+    Args:
+        path: The SQLite file; None: MLflow keeps its tables elsewhere.
+        read: Reads from it.
+        nothing: Makes what there is before there is a file.
+    """
+    if path is None or _workspaces():
         return None
+    if nothing is not None and not path.exists():
+        return nothing()
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
             database.execute("BEGIN")

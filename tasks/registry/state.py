@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from perdure.config import Workspace
 from perdure.records import Event
 from perdure.tasks.registry import codec, quick
-from perdure.tasks.registry.client import Client, Missing, sqlite_path, tracking_uri
+from perdure.tasks.registry.client import Client, Missing, tracking_uri
 from perdure.tasks.registry.experiments import Experiments
 from perdure.tasks.registry.history import SEQUENCE, History
 
@@ -48,13 +48,12 @@ class StateReader:
     @property
     def shared(self) -> bool:
         """Whether other machines, or other workspaces, may look at the same registry."""
-        path = sqlite_path(self.client.uri)
+        path = self.client.database
         return path is None or not path.is_relative_to(self.workspace.root)
 
     def read(self) -> RegistryState | None:
         """Return the state of the model; None: there is none yet."""
-        path = sqlite_path(self.client.uri)
-        found = quick.snapshot(path, self.name) if path is not None else None
+        found = quick.snapshot(self.client.database, self.name)
         tags, aliases = (found.tags, found.aliases) if found is not None else self._asked()
         if not tags and not aliases:
             return None
@@ -73,10 +72,7 @@ class StateReader:
 
     def versions(self) -> tuple[int, ...]:
         """The numbers of all versions that Perdure wrote, oldest first."""
-        path = sqlite_path(self.client.uri)
-        found = (
-            quick.numbers(path, self.name, codec.KEY, codec.REMOVED) if path is not None else None
-        )
+        found = quick.numbers(self.client.database, self.name, codec.KEY, codec.REMOVED)
         if found is None:
             from perdure.tasks.registry import Registry
 
@@ -86,12 +82,11 @@ class StateReader:
     def events(self, first: int, last: int) -> tuple[Event, ...]:
         """The events with these numbers, from 0, the last one left out; in order."""
         numbers = range(first, last)
-        path = sqlite_path(self.client.uri)
-        if path is not None:  # MLflow would stay in the memory of a process that lives for months
-            name = self.history.experiments.history
-            rows = quick.tagged(path, name, SEQUENCE, [str(number) for number in numbers])
-            if rows is not None:
-                return tuple(codec.event(tags) for tags in rows)
+        name, wanted = self.history.experiments.history, [str(number) for number in numbers]
+        # MLflow would stay in the memory of a process that lives for months.
+        rows = quick.tagged(self.client.database, name, SEQUENCE, wanted)
+        if rows is not None:
+            return tuple(codec.event(tags) for tags in rows)
         found = (self.history.numbered(number) for number in numbers)
         return tuple(event for event in found if event is not None)
 

@@ -25,7 +25,7 @@ from perdure.tasks.registry import (
     runs,
     whole,
 )
-from perdure.tasks.registry.client import Client, Missing, sqlite_path
+from perdure.tasks.registry.client import Client, Missing
 from perdure.tasks.registry.experiments import Experiments
 from perdure.tasks.registry.quick import Row
 
@@ -77,8 +77,7 @@ class Versions:
         raise removed.missing(self.experiments, number, found)
 
     def _row(self, number: int) -> Row | None:
-        path = sqlite_path(self.client.uri)
-        found = quick.versions(path, self.name, number) if path is not None else None
+        found = quick.versions(self.client.database, self.name, number)
         if found is not None:
             return next(iter(found), None)
         try:
@@ -93,8 +92,7 @@ class Versions:
 
     def rows(self) -> Iterator[Row]:
         """All versions that Perdure wrote as MLflow has them, those that are being removed, too."""
-        path = sqlite_path(self.client.uri)
-        found = quick.versions(path, self.name) if path is not None else None
+        found = quick.versions(self.client.database, self.name)
         asked = self._search(f"name = '{self.name}'") if found is None else iter(found)
         return (row for row in asked if codec.KEY in row.tags)
 
@@ -107,8 +105,7 @@ class Versions:
 
     def find(self, learning_key: str) -> Version | None:
         """The version with this learning key; None: it is not registered."""
-        path = sqlite_path(self.client.uri)
-        numbers = quick.with_tag(path, self.name, codec.KEY, learning_key) if path else None
+        numbers = quick.with_tag(self.client.database, self.name, codec.KEY, learning_key)
         if numbers is None:
             wanted = f"name = '{self.name}' AND tags.`{codec.KEY}` = '{learning_key}'"
             found = list(self._search(wanted))

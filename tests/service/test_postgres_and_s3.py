@@ -20,12 +20,13 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from perdure import config
 from perdure.tasks import data_versions
 from tests.promises import kit
 from tests.service.conftest import end, until
+from tests.service.object_store import environment, serve
+from tests.tasks.server_kit import PASSWORD, passwords
 from tests.tasks.server_kit import Server as MlflowServer
 from tests.tasks.version_kit import free_port
 
@@ -35,15 +36,7 @@ pytestmark = [
     pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not here: apt install postgresql"),
     pytest.mark.timeout(900),  # nine processes, where others use the processor, too
 ]
-BUCKET, PASSWORD = "team", "a-long-password"
-AUTH = f"""\
-[mlflow]
-default_permission = EDIT
-database_uri = {{uri}}
-admin_username = admin
-admin_password = {PASSWORD}
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-"""
+BUCKET = "team"
 
 
 class Database:
@@ -140,8 +133,6 @@ class Team:
             **os.environ,
             "PREFECT_API_URL": f"http://127.0.0.1:{self.ports[1]}/api",
             "PREFECT_API_AUTH_STRING": f"admin:{PASSWORD}",
-            "MLFLOW_TRACKING_USERNAME": "admin",
-            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
             "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
         }
 
@@ -160,17 +151,8 @@ class Team:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-    }.items():
+    server = serve()
+    for name, value in environment(server, tmp_path).items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
@@ -185,9 +167,8 @@ def team(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     try:
         for name in ("mlflow", "passwords", "prefect"):
             database.create(name)
-        (tmp_path / "auth.ini").write_text(AUTH.format(uri=database.uri("passwords", "psycopg2")))
-        monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(tmp_path / "auth.ini"))
-        monkeypatch.setenv("MLFLOW_FLASK_SERVER_SECRET_KEY", "of this test")
+        for name, value in passwords(tmp_path, database.uri("passwords", "psycopg2")).items():
+            monkeypatch.setenv(name, value)
         found.start()
         yield found
     finally:

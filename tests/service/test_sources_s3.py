@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from perdure import config
 from perdure.config import Workspace
 from perdure.service.sources import SECOND_LOOK_S, FolderElsewhere
+from tests.service.object_store import environment, serve
 
 BUCKET, URL = "bucket", "s3://bucket/new"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
@@ -31,12 +32,6 @@ width = 3
 """
 
 
-def serve(port: int = 0) -> ThreadedMotoServer:
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    return server
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[ThreadedMotoServer]:
     server = serve()
@@ -47,16 +42,7 @@ def s3() -> Iterator[ThreadedMotoServer]:
 @pytest.fixture
 def store(s3: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """A client of an empty bucket; the environment names endpoint and keys."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://{}:{}".format(*s3.get_host_and_port()),
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
+    for name, value in environment(s3, tmp_path, KEY, SECRET).items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)

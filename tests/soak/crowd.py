@@ -29,7 +29,7 @@ from pathlib import Path
 from tests.promises import kit
 from tests.service.clones import Clones
 from tests.soak.linearity import ANY, Line, Operation, Record, faults
-from tests.tasks.server_kit import Server
+from tests.tasks.server_kit import Server, passwords
 
 WEIGHTS = {"promote": 12, "rollback": 12, "ingest": 1, "retrain": 1}
 KILLED = 1 / 3
@@ -326,20 +326,7 @@ def _server(folder: Path) -> Iterator[str]:
     """An MLflow server that asks for a password; the environment has it."""
     if importlib.util.find_spec("flask_wtf") is None:  # MLflow would say so in its log alone
         raise SystemExit("an MLflow server with passwords needs: pip install flask-wtf")
-    settings = folder / "auth.ini"
-    settings.write_text(
-        "[mlflow]\ndefault_permission = EDIT\n"
-        f"database_uri = sqlite:///{folder / 'auth.db'}\n"
-        "admin_username = admin\nadmin_password = a-long-password\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
-        encoding="utf-8",
-    )
-    os.environ |= {
-        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this run",
-        "MLFLOW_TRACKING_USERNAME": "admin",
-        "MLFLOW_TRACKING_PASSWORD": "a-long-password",
-    }
+    os.environ |= passwords(folder)
     server = Server(folder, more=("--app-name", "basic-auth"))
     try:
         server.wait()

@@ -12,6 +12,32 @@ from pathlib import Path
 
 from tests.tasks.version_kit import free_port
 
+PASSWORD = "a-long-password"
+"""Of the user `admin`."""
+
+
+def passwords(folder: Path, database: str | None = None) -> dict[str, str]:
+    """The environment of an MLflow server that asks for a password, and of who knows it.
+
+    Args:
+        folder: For the settings.
+        database: Where its users are kept; None: in the folder.
+    """
+    settings = folder / "auth.ini"
+    settings.write_text(
+        "[mlflow]\ndefault_permission = EDIT\n"
+        f"database_uri = {database or f'sqlite:///{folder}/auth.db'}\n"
+        f"admin_username = admin\nadmin_password = {PASSWORD}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        encoding="utf-8",
+    )
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this run",
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+    }
+
 
 class Server:
     """An MLflow server on a port of this machine.

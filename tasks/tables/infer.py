@@ -311,7 +311,10 @@ def one_spelling(counts: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str,
                 kept.append(word)
                 if place:
                     both = f"{spellings[0]!r} and {word!r}"
-                    notes.append(f"{both} are one word written in two ways: two classes")
+                    notes.append(
+                        f"{both} are one word written in two ways: two classes; if they are one, "
+                        "write it in one way in the file, and init again"
+                    )
             else:
                 notes.append(f"{word!r} ({counts[word]} rows) is read as {spellings[0]!r}")
     return tuple(kept), tuple(notes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from perdure import manifest
 from perdure.errors import Corrupt, DataRefused
-from perdure.reading import rules, values
+from perdure.reading import rules, values, words
 from perdure.reading.rules import Rules
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _values(column: Column, series: pd.Series[Any]) -> tuple[NDArray[Any], value
     if column.kind == "time":
         return values.as_times(series, column.time)
     if column.kind == "category":
-        return values.as_words(series, column.categories, truth=column.truth), right
+        return words.as_words(series, column.categories, truth=column.truth), right
     if column.kind == "text":
         return values.as_texts(series), right
     return series.astype(object).to_numpy(), right

@@ -20,7 +20,7 @@ from perdure.strategies.learner.state import State, on_cpu
 
 TORCH, NUMPY, PYTHON = "random.torch", "random.numpy", "random.python"
 
-_PROCESS: random.Random = vars(random)["_inst"]
+_PROCESS: random.Random = random.random.__self__  # type: ignore[attr-defined]  # a bound method
 """Python's stream that all threads share; that of `random.random` and the others."""
 _here = threading.local()
 """Has this thread's own as `stream`, while it trains."""

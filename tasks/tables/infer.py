@@ -17,7 +17,7 @@ import numpy as np
 
 from perdure.config import Task
 from perdure.errors import DataRefused, UsageError
-from perdure.reading import values
+from perdure.reading import values, words
 from perdure.reading.formats import NumberFormat
 from perdure.records import ColumnFound
 from perdure.tasks.tables import guess, pictures, single_column
@@ -263,10 +263,10 @@ def _written(form: NumberFormat) -> dict[str, Any]:
 
 def _words(column: pd.Series[Any], asked: ColumnKind | None) -> CategoryColumn | None:
     """A category column; None: an enumeration repeats itself, names and free text do not."""
-    counts = _counted(values.as_words(column))
+    counts = _counted(words.as_words(column))
     rows = counts.total()
     nullable = rows < len(column)
-    truths = {values.TRUTH.get(word.lower()) for word in counts}
+    truths = {words.TRUTH.get(word.lower()) for word in counts}
     spelled = {word.lower() for word in counts} <= {"true", "false"}
     # Truth values are a type, as numbers are: another word in their place is no new word.
     if truths <= {"False", "True"} and spelled:
@@ -285,9 +285,9 @@ def _words(column: pd.Series[Any], asked: ColumnKind | None) -> CategoryColumn |
     return None
 
 
-def _counted(words: values.Objects) -> Counter[str]:
+def _counted(column: values.Objects) -> Counter[str]:
     """How often each word is there, in the order in which they appear first."""
-    counts = Counter(words.tolist())
+    counts = Counter(column.tolist())
     del counts[None]
     return counts
 
@@ -295,12 +295,12 @@ def _counted(words: values.Objects) -> Counter[str]:
 def one_spelling(counts: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words without the rare other spellings of one of them, and a sentence for each of those.
 
-    A spelling that is the same word by `values.folding`, in fewer than a tenth of the rows of its
+    A spelling that is the same word by `words.folding`, in fewer than a tenth of the rows of its
     word, is the frequent one. More are words of their own.
     """
     groups: dict[str, list[str]] = {}
     for word in counts:
-        groups.setdefault(values.folding(word), []).append(word)
+        groups.setdefault(words.folding(word), []).append(word)
     kept: list[str] = []
     notes: list[str] = []
     for spellings in groups.values():
@@ -390,12 +390,12 @@ def _target(
         finite = numbers[np.isfinite(numbers)]
         if finite.size == 0 or finite.min() == finite.max():
             raise DataRefused(f"the target {name!r} has only one value: nothing to learn")
-        words = (f"target {name}: {form.words}",) if form.words else ()
+        notes = (f"target {name}: {form.words}",) if form.words else ()
         made = ValueTarget(
             name=name,
             **_written(form),
         )
-        return made, words
+        return made, notes
     if len(labels) > MOST_CLASSES:
         raise UsageError(
             f"the target {name!r} has {len(labels)} classes; the most is {MOST_CLASSES}",
@@ -414,13 +414,13 @@ def _labels(
     column: pd.Series[Any], present: values.Mask
 ) -> tuple[tuple[Label, ...], tuple[str, ...]]:
     """The distinct labels, sorted; whole numbers and truth values where the column is such."""
-    texts = _counted(values.as_words(column))
+    texts = _counted(words.as_words(column))
     if {text.lower() for text in texts} <= {"true", "false"}:
         return tuple(sorted({text.lower() == "true" for text in texts})), ()
-    found, wrong = values.as_labels(column, int)
+    found, wrong = words.as_labels(column, int)
     if wrong.sum() <= (1 - MOSTLY) * present.sum():
         labels: list[Label] = sorted({label for label in found if label is not None})
         if labels:
             return tuple(labels), ()
-    words, notes = one_spelling(texts)
-    return tuple(sorted(words)), notes
+    classes, notes = one_spelling(texts)
+    return tuple(sorted(classes)), notes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from perdure.reading import rules, values
+from perdure.reading import rules, values, words
 from perdure.reading.rules import Rules, listed
 from perdure.strategies.features import items
 from perdure.tasks.tables.columns import (
@@ -70,7 +70,7 @@ def canonical(
         return pd.Series(times, index=column.index), wrong
     if isinstance(kind, ClassTarget):
         classes = known_classes(kind, known)
-        objects, wrong = values.as_labels(column, type(kind.classes[0]), classes)
+        objects, wrong = words.as_labels(column, type(kind.classes[0]), classes)
     elif isinstance(kind, ImageColumn):
         objects = np.empty(len(column), dtype=object)
         objects[:] = [picture.pixels for picture in column.tolist()]
@@ -80,7 +80,7 @@ def canonical(
     elif isinstance(kind, TextColumn):
         objects = values.as_texts(column)
     elif isinstance(kind, CategoryColumn):
-        objects = values.as_words(column, kind.categories, truth=kind.truth)
+        objects = words.as_words(column, kind.categories, truth=kind.truth)
     else:
         objects = values.as_text(column)
     # dtype=object, or pandas 3 makes text a `str` column and None a NaN.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perdure.errors import Fault
-from perdure.reading import values
+from perdure.reading import values, words
 from perdure.strategies.features import items
 from perdure.tasks.tables import content
 from perdure.tasks.tables.content import Keys
@@ -63,7 +63,7 @@ def seen(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """The values in the one form in which all that the model sees as equal are equal.
 
     Numbers as what the shortest text of the nearest float32 means, so that 0.1 is 0.1 in any width;
-    words by `values.folding`; texts as the codes of the tokens that are seen, int32 in one bytes;
+    words by `words.folding`; texts as the codes of the tokens that are seen, int32 in one bytes;
     of sequences the numbers that are seen, likewise, and a missing one as an empty one. Times and
     pixels stay. What a learner's statistics make equal (numbers beyond ten standard deviations,
     words that its list does not have) stays apart: the side of a row must not depend on a learner.
@@ -89,8 +89,8 @@ def _seen(given: pd.Series[Any], column: Column) -> NDArray[Any]:
     if column.kind == "number":
         return _nearest(given.to_numpy(np.float64))
     if column.kind == "category":
-        codes, words = pd.factorize(given.to_numpy(dtype=object), use_na_sentinel=True)
-        return _objects([*(values.folding(str(word)) for word in words), None])[codes]
+        codes, distinct = pd.factorize(given.to_numpy(dtype=object), use_na_sentinel=True)
+        return _objects([*(words.folding(str(word)) for word in distinct), None])[codes]
     if column.kind == "text":
         return _objects([_tokens(value, column) for value in given.tolist()])
     if column.kind == "sequence":

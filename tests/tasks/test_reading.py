@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.reading import rules, values
+from perdure.reading import rules, values, words
 from perdure.reading.formats import NumberFormat, TimeFormat
 from perdure.reading.rules import Rules
 
@@ -86,7 +86,7 @@ def test_a_number_of_any_width_is_the_one_that_its_text_says(dtype: Any) -> None
 def test_float32_is_as_a_csv_of_it(numbers: list[float]) -> None:
     typed = pd.Series(np.array(numbers, dtype=np.float32))
     text = pd.Series([str(one) for one in np.array(numbers, dtype=np.float32)], dtype=object)
-    for kind in (values.as_numbers, lambda given: (values.as_words(given), None)):
+    for kind in (values.as_numbers, lambda given: (words.as_words(given), None)):
         one, other = kind(typed)[0], kind(text)[0]
         if one.dtype == np.float64:
             assert one.tolist() == other.tolist()
@@ -123,11 +123,11 @@ WORDS = ("1", "007", "Oslo", "NA", "2.5", "yes", "café")
     ],
 )
 def test_the_word_that_a_value_means(value: Any, word: str | None) -> None:
-    assert values.as_words(column(value, "Oslo"), WORDS).tolist() == [word, "Oslo"]
+    assert words.as_words(column(value, "Oslo"), WORDS).tolist() == [word, "Oslo"]
 
 
 def test_words_that_differ_by_case_alone_are_two_where_both_are_known() -> None:
-    assert values.as_words(column("a", "A", " a", " A"), ("a", "A")).tolist() == [
+    assert words.as_words(column("a", "A", " a", " A"), ("a", "A")).tolist() == [
         "a", "A", "a", "A",
     ]  # fmt: skip
 
@@ -135,9 +135,9 @@ def test_words_that_differ_by_case_alone_are_two_where_both_are_known() -> None:
 def test_whole_numbers_of_a_float_column_are_words() -> None:
     """So pandas has a column of whole numbers of which one is missing."""
     given = pd.Series([1.0, np.nan, 7.0])
-    assert values.as_words(given, WORDS).tolist() == ["1", None, "007"]
-    assert values.as_words(pd.Series([1, pd.NA], dtype="Int64"), WORDS).tolist() == ["1", None]
-    assert values.as_words(pd.Series(["1", "x"], dtype="category"), WORDS).tolist() == ["1", "x"]
+    assert words.as_words(given, WORDS).tolist() == ["1", None, "007"]
+    assert words.as_words(pd.Series([1, pd.NA], dtype="Int64"), WORDS).tolist() == ["1", None]
+    assert words.as_words(pd.Series(["1", "x"], dtype="category"), WORDS).tolist() == ["1", "x"]
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,16 @@ def test_whole_numbers_of_a_float_column_are_words() -> None:
 )
 def test_truth_in_every_spelling(value: Any) -> None:
     known = ("False", "True")
-    assert values.as_words(column(value), known, truth=True).tolist() == ["True"]
-    labels, wrong = values.as_labels(column(value), bool)
+    assert words.as_words(column(value), known, truth=True).tolist() == ["True"]
+    labels, wrong = words.as_labels(column(value), bool)
     assert labels.tolist() == [True]
     assert not wrong.any()
 
 
 def test_what_is_no_truth_value_stays_what_it_is() -> None:
-    found = values.as_words(column("perhaps", 2, None), ("False", "True"), truth=True)
+    found = words.as_words(column("perhaps", 2, None), ("False", "True"), truth=True)
     assert found.tolist() == ["perhaps", "2", None]
-    labels, wrong = values.as_labels(column("perhaps", None), bool)
+    labels, wrong = words.as_labels(column("perhaps", None), bool)
     assert labels.tolist() == [None, None]
     assert wrong.tolist() == [True, False]
 
@@ -232,9 +232,9 @@ def test_rules_in_order_each_value_once() -> None:
         ([2], "is below the minimum 0"),
         ([3], "is above the maximum 10"),
     ]
-    words = np.array(["a", None, "c"], dtype=object)
+    given = np.array(["a", None, "c"], dtype=object)
     none = np.zeros(3, dtype=bool)
-    [(rows, what)] = rules.broken(words, none, Rules(words=("a", "b")))
+    [(rows, what)] = rules.broken(given, none, Rules(words=("a", "b")))
     assert (rows.tolist(), what) == ([False, False, True], "is not one of 'a', 'b'")
     assert Rules.from_json(Rules(False, None, 2.5, ("a",)).to_json()) == Rules(
         False, None, 2.5, ("a",)

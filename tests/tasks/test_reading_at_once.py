@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import DataRefused
-from perdure.reading import values
+from perdure.reading import values, words
 from perdure.reading.formats import PLAIN, NumberFormat, TimeFormat
 from perdure.tasks.tables import content, guess, plain_csv, read
 
@@ -74,12 +74,12 @@ def test_text(texts: list[str | None]) -> None:
         values.first_text,
         values.as_numbers,
         lambda c: values.as_numbers(c, german),
-        values.as_words,
-        lambda c: values.as_words(c, ("red", "7", "Rougé")),
-        lambda c: values.as_words(c, ("False", "True"), truth=True),
-        lambda c: values.as_labels(c, int),
-        lambda c: values.as_labels(c, bool),
-        lambda c: values.as_labels(c, str, ("red", "yes")),
+        words.as_words,
+        lambda c: words.as_words(c, ("red", "7", "Rougé")),
+        lambda c: words.as_words(c, ("False", "True"), truth=True),
+        lambda c: words.as_labels(c, int),
+        lambda c: words.as_labels(c, bool),
+        lambda c: words.as_labels(c, str, ("red", "yes")),
         lambda c: values.as_times(c, TimeFormat()),
         lambda c: values.stands_for_missing(values.bare_text(c)),
         guess.numbers,
@@ -101,17 +101,17 @@ def test_words_of_numbers(numbers: list[float], kind: str) -> None:
     with np.errstate(all="ignore"):
         typed = np.array(numbers).astype(kind)
     column = pd.Series(typed)
-    one_by_one = [values.as_words(column.iloc[[row]], ("7", "-0"))[0] for row in range(len(typed))]
-    assert values.as_words(column, ("7", "-0")).tolist() == one_by_one
+    one_by_one = [words.as_words(column.iloc[[row]], ("7", "-0"))[0] for row in range(len(typed))]
+    assert words.as_words(column, ("7", "-0")).tolist() == one_by_one
 
 
 @given(st.lists(st.none() | st.text(max_size=4), min_size=1, max_size=20))
-def test_the_bytes_of_words(words: list[str | None]) -> None:
-    encoded = [None if word is None else word.encode() for word in words]
+def test_the_bytes_of_words(texts: list[str | None]) -> None:
+    encoded = [None if word is None else word.encode() for word in texts]
     sizes = np.array([-1 if word is None else len(word) for word in encoded], dtype="<i8")
     expected = sizes.tobytes(), b"".join(word for word in encoded if word is not None)
-    assert content._utf8(pd.Series(words, dtype=object)) == expected
-    assert content._utf8(pd.Series(["x", *words], dtype=object).iloc[1:]) == expected
+    assert content._utf8(pd.Series(texts, dtype=object)) == expected
+    assert content._utf8(pd.Series(["x", *texts], dtype=object).iloc[1:]) == expected
 
 
 CELLS = st.sampled_from(["1", "2.5", "", "a", " b", "é", "NA", "#", "x y", "'", "\t", "\ufeff"])

@@ -1,4 +1,4 @@
-"""What the values of a column mean: as numbers, as words, as times, as labels.
+"""What the values of a column mean: as numbers, as times, as texts.
 
 The same value gives the same result whether it stood in a CSV as text or came with a type, of
 whatever width: 0.1 of a float32 is 0.1, and 1.0 is the word `1` where that is a known word.
@@ -6,10 +6,8 @@ whatever width: 0.1 of a float32 is 0.1, and 1.0 is the word `1` where that is a
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,22 +30,12 @@ MISSING_NUMBERS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<n
 the field is empty: `NA` may be Namibia.)"""
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
-_INTEGER = r"^[+-]?\d{1,18}(\.0*)?$"
+INTEGER = r"^[+-]?\d{1,18}(\.0*)?$"
 _TIME = r"\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"
 _OFFSET = r" ?(Z|[+-]\d{2}(:?\d{2})?)"
 ISO_TIME = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]{_TIME}({_OFFSET})?)?$"
 """A date, perhaps with a time of day, perhaps with an offset from UTC."""
 WITH_OFFSET = rf"^.*{_TIME}{_OFFSET}$"
-_WHOLE = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
-_MOMENT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[t ](\d{2}:\d{2})(?::(\d{2})(?:[.,](\d+))?)?(z|[+-]\d{2}:\d{2})?", re.ASCII
-)
-"""A date and a time of day, in lower case: day, hour and minute, second, fraction, offset."""
-TRUTH = {
-    **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "1.0"), "True"),
-    **dict.fromkeys(("false", "f", "no", "n", "off", "0", "0.0"), "False"),
-}
-"""Spellings of the truth values of a column that holds such, in lower case."""
 
 
 def arrow_of(column: pd.Series[Any]) -> pa.Array | None:
@@ -125,7 +113,7 @@ def as_numbers(column: pd.Series[Any], form: NumberFormat = PLAIN) -> tuple[Numb
     missing = stands_for_missing(texts, form.missing)
     if form != PLAIN:
         given, texts = texts, _plain(texts, form)
-        typed = _typed(column)
+        typed = has_type(column)
         if typed is not None:  # a number among text needs no format
             texts[typed] = given[typed]
     fits = matches(texts, NUMBER) | matches(texts, _INFINITE)
@@ -160,7 +148,7 @@ def shortest(numbers: NDArray[np.float32]) -> Numbers:
     return np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def _typed(column: pd.Series[Any]) -> Mask | None:
+def has_type(column: pd.Series[Any]) -> Mask | None:
     """Where a column of objects holds numbers with a type; None: nowhere."""
     if column.dtype != object:
         return None
@@ -298,158 +286,6 @@ def times_as_text(seconds: Numbers, form: TimeFormat) -> Objects:
         written = "%Y-%m-%dT%H:%M:%S" if form.format == ISO else form.format
         out[:] = [None if pd.isna(one) else one.strftime(written) for one in times]
     return out
-
-
-def as_words(column: pd.Series[Any], known: Sequence[str] = (), *, truth: bool = False) -> Objects:
-    """Every value as a word of a category, (rows,) of str | None.
-
-    A word that is not known, and is written like just one that is (`folding`), is that one. A whole
-    number with a type is the word that is written `7`, `7.0` or, where one known word alone has
-    such zeros, `007`.
-
-    Args:
-        column: Text, or any type.
-        known: The known words; none yet: every text is a word as it is, without spaces around it.
-        truth: The words are truth values: see `TRUTH`.
-    """
-    find = _truth if truth else finder(known)
-    return _each(column, find)
-
-
-def _each(column: pd.Series[Any], find: Callable[[str, bool], str]) -> Objects:
-    """The word of each value, found once for each distinct one."""
-    import pandas as pd
-
-    dtype = column.dtype
-    numeric = dtype.kind in "iuf" and not isinstance(dtype, pd.CategoricalDtype)
-    if (texts := arrow_of(column)) is not None:
-        codes, words = arrow_text.distinct(texts)
-        return _taken([find(word, False) or None if word else None for word in words], codes)
-    if numeric and isinstance(dtype, np.dtype) and dtype.itemsize <= 8:
-        raw = column.to_numpy()
-        # By their bits: -0.0 and 0.0 are different texts.
-        whole = raw if dtype.kind in "iu" else raw.view(f"i{dtype.itemsize}")
-        bits, codes = np.unique(whole, return_inverse=True)
-        found = as_text(pd.Series(bits if dtype.kind in "iu" else bits.view(dtype)))
-        return _taken([find(text, True) or None if text is not None else None for text in found],
-                      codes)  # fmt: skip
-    values = as_text(column)
-    typed = np.full(len(values), True) if numeric else _typed(column)
-    out = np.empty(len(values), dtype=object)
-    known: dict[tuple[str, bool], str] = {}
-    flags: Iterable[Any] = [False] * len(values) if typed is None else typed.tolist()
-    for row, (text, number) in enumerate(zip(values.tolist(), flags, strict=True)):
-        if text is None:
-            continue
-        if (word := known.get((text, number))) is None:
-            word = known[text, number] = find(text, number)
-        out[row] = word or None
-    return out
-
-
-def _taken(words: Sequence[str | None], codes: NDArray[np.int64]) -> Objects:
-    """(rows,): the word with each code."""
-    found = np.empty(len(words), dtype=object)
-    found[:] = words
-    return np.asarray(found[codes], dtype=object)
-
-
-def _truth(text: str, _typed: bool) -> str:
-    return TRUTH.get(text.strip().lower(), text)
-
-
-def finder(known: Sequence[str]) -> Callable[[str, bool], str]:
-    """The known word that a text means; the text itself, without spaces around it, where none is.
-
-    The second argument of what is returned says whether the text is that of a number with a type.
-    """
-    exact = frozenset(known)
-    folded = _unique((folding(word), word) for word in known)
-    whole = _unique((word.lstrip("0") or "0", word) for word in known if word.isdigit())
-
-    def find(text: str, typed: bool) -> str:
-        if text in exact:
-            return text
-        if typed:
-            short = text.removesuffix(".0")
-            if short in exact:
-                return short
-            if f"{short}.0" in exact:
-                return f"{short}.0"
-            return whole.get(short, short)
-        return folded.get(folding(text), text.strip())
-
-    return find
-
-
-def folding(text: str) -> str:
-    """What is equal in all ways to write a word.
-
-    Without case and without spaces around it, in Unicode's composed form; a whole number without
-    the zeros of its fraction, which a gap in its column gives it; a time without its `T` and zeros
-    at its end, and midnight as the date alone.
-    """
-    folded = unicodedata.normalize("NFC", text.strip().casefold())
-    if whole := _WHOLE.fullmatch(folded):
-        return whole[1]
-    return _moment(*moment.groups("")) if (moment := _MOMENT.fullmatch(folded)) else folded
-
-
-def _moment(day: str, minute: str, second: str, fraction: str, offset: str) -> str:
-    fraction = fraction.rstrip("0")
-    time = f"{minute}:{second or '00'}" + (f".{fraction}" if fraction else "")
-    if time == "00:00:00" and not offset:
-        return day
-    return f"{day} {time}{'+00:00' if offset == 'z' else offset}"
-
-
-def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Of keys that stand for one word alone."""
-    found: dict[str, str | None] = {}
-    for key, word in pairs:
-        found[key] = word if key not in found else None
-    return {key: word for key, word in found.items() if word is not None}
-
-
-def as_labels(
-    column: pd.Series[Any], kind: type, known: Sequence[Any] = ()
-) -> tuple[Objects, Mask]:
-    """Every value as a label of type int, str or bool.
-
-    Whole numbers may be written `1.0`; truth values as in `TRUTH`; text as `as_words` has it.
-
-    Args:
-        column: Text, or any type.
-        kind: Of the labels.
-        known: The known labels, where they are text.
-
-    Returns:
-        (rows,) of label | None, None where there is none or it is not of that type; and where
-        it is not of that type.
-    """
-    if kind is str:
-        return as_words(column, known), np.zeros(len(column), dtype=bool)
-    if (quick := arrow_of(column)) is not None:
-        import pandas as pd
-
-        codes, rest = arrow_text.distinct(quick)
-        labels, none = as_labels(pd.Series(rest, dtype=object), kind, known)
-        return labels[codes], none[codes]
-    texts = as_text(column)
-    out = texts.copy()
-    if kind is bool:
-        words = {"True": True, "False": False}
-        out[:] = [None if t is None else words.get(_truth(t, False)) for t in texts]
-    else:
-        stripped = bare(texts)
-        fits = matches(stripped, _INTEGER)
-        out[:] = [
-            int(t.partition(".")[0]) if fit else None for t, fit in zip(stripped, fits, strict=True)
-        ]
-        texts = texts.copy()
-        texts[stands_for_missing(stripped)] = None
-    wrong = np.array([t is not None and o is None for t, o in zip(texts, out, strict=True)])
-    return out, wrong.astype(bool)
 
 
 def as_texts(column: pd.Series[Any]) -> Objects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,17 +107,17 @@ def train(
     from perdure.strategies.learner.learner import Learner
     from perdure.strategies.training import engine
 
-    learning, watching = frame[splits == "train"], frame[splits == "validation"]
-    if not len(learning):
+    learning, watching = splits == "train", splits == "validation"
+    if not learning.any():
         raise DataRefused(
             f"experience {experience} has no row to train on: all {len(frame)} are held out",
             hint="equal rows lie on one side together, unless they are frequent; "
             "gather more rows into one file",
         )
     config, root = workspace.config, workspace.root
-    columns, target = columns_of(spec, learning), learning[spec.target].to_numpy()
+    columns, target = columns_of(spec, frame, learning), frame[spec.target].to_numpy()
     if parent is None:
-        learner = Learner.new(spec, config, root, columns, target)
+        learner = Learner.new(spec, config, root, columns, target[learning])
     else:
         learner = Learner.load(parent, config, root, spec)
         growth.grow(learner, spec)
@@ -125,9 +125,9 @@ def train(
         learner,
         experience,
         columns,
-        target,
-        columns_of(spec, watching),
-        watching[spec.target].to_numpy(),
+        target[learning],
+        columns_of(spec, frame, watching),
+        target[watching],
         config,
         profile,
     )
@@ -222,11 +222,37 @@ def truth(spec: FeatureSpec, frame: pd.DataFrame) -> NDArray[Any]:
     return encode_target(spec, frame[spec.target].to_numpy()).numpy()
 
 
-def columns_of(spec: FeatureSpec, frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """The feature columns as arrays: numbers and times float64, everything else object."""
-    return {
-        column.name: frame[column.name].to_numpy(
-            dtype=np.float64 if column.kind in ("number", "time") else object
-        )
-        for column in spec.columns
-    }
+def columns_of(
+    spec: FeatureSpec, frame: pd.DataFrame, chosen: NDArray[np.bool_] | None = None
+) -> Mapping[str, NDArray[Any]]:
+    """The feature columns as arrays: numbers and times float64, everything else object.
+
+    Args:
+        spec: The features.
+        frame: Rows, canonical.
+        chosen: `(len(frame),)`: the rows to take; None: all.
+    """
+    return _Columns(spec, frame, chosen)
+
+
+class _Columns(Mapping[str, "NDArray[Any]"]):
+    """Columns that are made when they are asked for, so that no two of them are in memory."""
+
+    def __init__(
+        self, spec: FeatureSpec, frame: pd.DataFrame, chosen: NDArray[np.bool_] | None
+    ) -> None:
+        self._types = {
+            column.name: np.float64 if column.kind in ("number", "time") else object
+            for column in spec.columns
+        }
+        self._frame, self._chosen = frame, chosen
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        values = self._frame[name].to_numpy(dtype=self._types[name])
+        return values if self._chosen is None else values[self._chosen]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)

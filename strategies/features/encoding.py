@@ -51,12 +51,14 @@ def encode(spec: FeatureSpec, columns: Columns) -> Tensor:
         return {"image": _images, "text": _texts, "sequence": _sequences}[spec.kind](
             column, columns[column.name]
         )
-    encoded = [_encode_column(column, columns[column.name]) for column in spec.columns]
-    if len({len(values) for values in encoded}) > 1:
-        both = zip(spec.columns, encoded, strict=True)
-        lengths = ", ".join(f"{column.name} {len(values)}" for column, values in both)
-        raise DataRefused(f"columns of different lengths: {lengths}")
-    return torch.from_numpy(np.stack(encoded, axis=1))
+    encoded = np.empty((len(columns[spec.columns[0].name]), len(spec.columns)))
+    for place, column in enumerate(spec.columns):
+        values = _encode_column(column, columns[column.name])
+        if len(values) != len(encoded):
+            lengths = (f"{one.name} {len(columns[one.name])}" for one in spec.columns)
+            raise DataRefused(f"columns of different lengths: {', '.join(lengths)}")
+        encoded[:, place] = values
+    return torch.from_numpy(encoded)
 
 
 def _encode_column(column: Column, values: Array) -> npt.NDArray[np.float64]:

@@ -25,6 +25,8 @@ Inputs = int | tuple[int, ...]
 """What a body gets of a row: a width, or a shape."""
 AT_ONCE = 2**22
 """Input values of images, texts or sequences that go through a network at once."""
+PREPARED = 2**18
+"""Values that are standardised at a time."""
 LIMIT = 10.0
 """Standardised numbers are clamped to ± this many standard deviations."""
 CONSTANT, MISSING = math.inf, -math.inf
@@ -53,6 +55,19 @@ def _varies(values: npt.NDArray[np.float64], centre: float) -> bool:
     finite = values[np.isfinite(values)]
     largest = float(np.abs(finite).max(initial=0.0))
     return bool((np.abs(finite - centre) > 1e-12 * largest).any())
+
+
+def prepared(prepare: Prepare, raw: Tensor) -> Tensor:
+    """`prepare(raw)`, in parts that stay in the processor's cache; the result is the same."""
+    found: Tensor | None = None
+    at_once = max(1, PREPARED // max(1, raw[:1].numel()))
+    for start in range(0, max(1, len(raw)), at_once):
+        part = prepare(raw[start : start + at_once])
+        if found is None:
+            found = part.new_empty((len(raw), *part.shape[1:]))
+        found[start : start + at_once] = part
+    assert found is not None
+    return found
 
 
 class Prepare(nn.Module):

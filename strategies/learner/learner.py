@@ -21,7 +21,13 @@ from perdure.progress import track
 from perdure.strategies import catalogue
 from perdure.strategies.features.columns import Array, Columns, FeatureSpec
 from perdure.strategies.features.encoding import encode, encode_target
-from perdure.strategies.features.modules import Network, Output, Prepare, rows_at_once
+from perdure.strategies.features.modules import (
+    Network,
+    Output,
+    Prepare,
+    prepared,
+    rows_at_once,
+)
 from perdure.strategies.learner import files, randomness
 from perdure.strategies.learner.files import verify
 from perdure.strategies.learner.recipe import NEW_MODEL, Recipe, check_fit
@@ -100,7 +106,7 @@ class Learner:
             first = recipe.first(root)
             model = recipe.network(spec, root, first=first)
             streams = randomness.capture(cpu)
-        model.fit(prepare(raw))
+        model.fit(prepared(prepare, raw))
         return cls(
             spec, recipe, prepare, model.eval(), output, streams, pretrained=first, root=root
         )

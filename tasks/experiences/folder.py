@@ -14,9 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perdure import escaping
 from perdure.config import Workspace
 from perdure.errors import Corrupt, UsageError
+from perdure.reading import arrow_text
 from perdure.records import Experience
 from perdure.records.data import Joined, Label, SourceFile
 from perdure.tasks.experiences.files import writing
@@ -34,6 +38,8 @@ GROUP_BYTES = 64 * 2**20
 """Bytes of pixels in a group of rows of a file."""
 LEAST_GROUP = 256
 """Rows in such a group, at least."""
+MOST_BLOCKS = 90
+"""Columns that are blocks of their own; pandas warns of more than 100 as soon as one is added."""
 NAMED = 3
 """So many files of an experience are named by `Experience.source`."""
 _KEY = b"perdure"
@@ -252,10 +258,16 @@ def write_rows(frame: pd.DataFrame, path: Path, facts: Mapping[str, Any]) -> Non
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Read what `write_rows` wrote."""
+    """Read what `write_rows` wrote, a column at a time, so that no more is in memory twice."""
+    import pandas as pd
     import pyarrow.parquet as pq
 
-    return _to_pandas(pq.ParquetFile(path).read())
+    with pq.ParquetFile(path) as file:
+        columns = {
+            name: _series(file.read(columns=[name])[name]) for name in file.schema_arrow.names
+        }
+    # As one block the numbers would be copied once more.
+    return pd.DataFrame(columns, copy=len(columns) > MOST_BLOCKS)
 
 
 def facts_of(path: Path) -> dict[str, Any]:
@@ -379,21 +391,18 @@ def _type(column: pd.Series[Any]) -> pa.DataType:
     return pa.list_(pa.float64()) if hasattr(first, "dtype") else pa.string()
 
 
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
+def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
+    """A column as it was written: pandas would make text a `str` column, and None a NaN."""
     import pandas as pd
-    import pyarrow as pa
 
-    def is_object(kind: pa.DataType) -> bool:
-        return bool(
-            kind == "string" or pa.types.is_list(kind) or pa.types.is_fixed_size_binary(kind)
-        )
+    values = _texts(column) if column.type == "string" else column.to_numpy()
+    return pd.Series(values, dtype=values.dtype, copy=False)
 
-    # Column by column: to_pandas() makes text a `str` column, and None a NaN.
-    return pd.DataFrame(
-        {
-            name: pd.Series(
-                table[name].to_numpy(), dtype=object if is_object(table[name].type) else None
-            )
-            for name in table.column_names
-        }
-    )
+
+def _texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Text as objects, one for all rows that are equal."""
+    parts = [np.empty(0, dtype=object)]
+    for chunk in column.chunks:
+        codes, texts = arrow_text.distinct(chunk)
+        parts.append(np.array(texts, dtype=object)[codes])
+    return np.concatenate(parts)

@@ -8,7 +8,7 @@ arithmetic, and tests pin their values.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,15 +104,34 @@ def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:
     Raises:
         DataRefused: A column is not there.
     """
+    check_columns(frame, columns)
+    return keys_of(((name, frame[name]) for name in columns), len(frame))
+
+
+def keys_of(columns: Iterable[tuple[str, pd.Series[Any]]], rows: int) -> Keys:
+    """`row_keys` of columns that need not be in memory together.
+
+    Args:
+        columns: Name and values, (rows,), of each.
+        rows: How many.
+    """
+    total = np.zeros(rows, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for name, values in columns:
+            salt = mix(np.array([_word(name)], dtype=np.uint64))
+            total += mix(_column_bits(values) + salt)
+        return mix(total)
+
+
+def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Look whether a frame has columns.
+
+    Raises:
+        DataRefused: A column is not there.
+    """
     lacking = [name for name in columns if name not in frame.columns]
     if lacking:
         raise DataRefused(f"missing column{'s' * (len(lacking) > 1)}: {', '.join(lacking)}")
-    total = np.zeros(len(frame), dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for name in columns:
-            salt = mix(np.array([_word(name)], dtype=np.uint64))
-            total += mix(_column_bits(frame[name]) + salt)
-        return mix(total)
 
 
 def distinct_rows(frame: pd.DataFrame, columns: Sequence[str]) -> int:

@@ -54,13 +54,18 @@ def keys(frame: pd.DataFrame, columns: Sequence[Column], form: int = FORM) -> Ke
             f"this Perdure knows the forms 1 to {FORM}",
             hint="pip install --upgrade perdure",
         )
-    names = [column.name for column in columns]
-    own = content.row_keys(frame if form < 3 else seen(frame, columns), names)
+    if form < 3:
+        own = content.row_keys(frame, [column.name for column in columns])
+    else:
+        content.check_columns(frame, [column.name for column in columns])
+        own = content.keys_of(
+            ((column.name, seen(frame, column)) for column in columns), len(frame)
+        )
     return own if form == 1 else split_keys(own)
 
 
-def seen(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """The values in the one form in which all that the model sees as equal are equal.
+def seen(frame: pd.DataFrame, column: Column) -> pd.Series[Any]:
+    """The values of a column in the one form in which all that the model sees as equal are equal.
 
     Numbers as what the shortest text of the nearest float32 means, so that 0.1 is 0.1 in any width;
     words by `words.folding`; texts as the codes of the tokens that are seen, int32 in one bytes;
@@ -70,17 +75,15 @@ def seen(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
 
     Args:
         frame: Rows as `check` gives them.
-        columns: What the model sees; columns that the frame lacks are left out.
+        column: A column that the model sees.
 
     Returns:
-        (rows, columns), the index as it was.
+        (rows,), the index as it was.
     """
     import pandas as pd
 
-    there = [column for column in columns if column.name in frame.columns]
-    return pd.DataFrame(
-        {column.name: _seen(frame[column.name], column) for column in there}, index=frame.index
-    )
+    given = frame[column.name]
+    return pd.Series(_seen(given, column), index=given.index, copy=False)
 
 
 def _seen(given: pd.Series[Any], column: Column) -> NDArray[Any]:

@@ -68,7 +68,8 @@ def second() -> str:
 def keys(columns: Mapping[str, Any] | pd.DataFrame) -> list[int]:
     """Of each row by what the model sees of it, however often the row is there."""
     frame = pd.DataFrame({column.name: columns[column.name] for column in COLUMNS})
-    return [int(key) for key in content.row_keys(splitting.seen(frame, COLUMNS), kit.FEATURES)]
+    seen = ((column.name, splitting.seen(frame, column)) for column in COLUMNS)
+    return [int(key) for key in content.keys_of(seen, len(frame))]
 
 
 def side_of(root: Path, found: set[int]) -> dict[int, str]:

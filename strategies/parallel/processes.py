@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perdure.config import CONFIG_NAME, Config
 from perdure.errors import ConfigError
@@ -20,9 +20,15 @@ def count(config: Config) -> int:
         ConfigError: There are fewer GPUs than processes.
     """
     wanted = config.resources.processes
-    if wanted == 1:
-        return 1
-    gpus = visible_gpus(config)
+    return 1 if wanted == 1 else for_gpus(wanted, visible_gpus(config))
+
+
+def for_gpus(wanted: int | Literal["gpus"], gpus: int) -> int:
+    """How many processes there are where so many GPUs are visible; without any, they share a CPU.
+
+    Raises:
+        ConfigError: There are some, and fewer than processes.
+    """
     if wanted == "gpus":
         return max(1, gpus)
     if 0 < gpus < wanted:

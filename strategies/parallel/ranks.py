@@ -68,8 +68,14 @@ def learn(
         learner.save(folder / exchange.BEFORE)
         safetensors.torch.save_file(rows.tensors(), folder / exchange.ROWS)
         del rows
-        task = exchange.Task(experience_id, size, gpus, str(learner.root.absolute()), profile and
-                             str(profile.absolute()), exchange.settings(config))  # fmt: skip
+        task = exchange.Task(
+            experience=experience_id,
+            size=size,
+            gpus=gpus,
+            root=str(learner.root.absolute()),
+            profile=str(profile.absolute()) if profile else None,
+            config=exchange.settings(config),
+        )
         (folder / exchange.TASK).write_text(json.dumps(dataclasses.asdict(task)))
         _run(folder, size)
         after = Learner.load(folder / exchange.AFTER, config, learner.root)
@@ -187,4 +193,3 @@ def _failure(folder: Path, codes: Mapping[int, int], size: int) -> PerdureError:
         f"{text[-LAST_WORDS:] or 'it said nothing'}",
         hint=hint,
     )
-

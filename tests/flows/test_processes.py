@@ -29,18 +29,26 @@ def make(inputs, outputs):
 """
 
 
-@pytest.mark.slow
-def test_a_retraining_of_two_processes_goes_on_where_one_of_them_died(tmp_path: Path) -> None:
-    root = kit.make(tmp_path / "workspace", more="\n[resources]\nprocesses = 2\n")
-    (root / "model.py").write_text(MODEL)
+def configure(root: Path, processes: int) -> None:
+    """A model of the user's own, and so many processes."""
+    kit.configure(root, more=f"\n[resources]\nprocesses = {processes}\n")
     settings = (root / "perdure.toml").read_text()
     own = settings.replace("parameters = { hidden = [8] }", 'factory = "model.py:make"')
     assert own != settings
     (root / "perdure.toml").write_text(own)
+    kit.git(root, "commit", "--quiet", "--all", "-m", "test: processes")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # processes that each import torch, and another load
+def test_a_retraining_of_two_processes_goes_on_where_one_of_them_died(tmp_path: Path) -> None:
+    root = kit.make(tmp_path / "workspace")
+    (root / "model.py").write_text(MODEL)
     kit.git(root, "add", "model.py")
-    kit.git(root, "commit", "--quiet", "--all", "-m", "test: a model of its own")
+    configure(root, processes=1)
     assert [one.version for one in retrain.fn(str(root)).learned] == [1]
     before = kit.picture(root)
+    configure(root, processes=2)
 
     (experience,) = kit.ingest(root, kit.table(2))
     (root / "dies").touch()
@@ -56,12 +64,13 @@ def test_a_retraining_of_two_processes_goes_on_where_one_of_them_died(tmp_path: 
     registry = kit.registry(root)
     version = registry.version(2)
     assert (version.parent, version.processes, len(version.cursor)) == (1, 2, 2)
+    assert registry.version(1).processes == 1
+    assert "processes" not in registry.run(registry.version(1)).environment
     assert registry.run(version).environment["processes"] == "2"
     assert registry.run(version).configuration["processes"] == 2
     assert status.show(str(root), 2)["processes"] == 2
 
     # As many processes give the same bits again.
-    (root / "perdure.toml").write_text(own.replace("processes = 2", "processes = 1"))
-    kit.git(root, "commit", "--quiet", "--all", "-m", "test: one process")
+    configure(root, processes=1)
     again = reproduce(str(root), 2)
     assert (again.outcome, again.configuration) == ("same", "as committed then")

@@ -168,7 +168,7 @@ def everything(size: int, rank: int, keep: Callable[[str, Learner, list[Trained]
 
 def main(folder: Path, rank: int, size: int) -> None:
     """Be one of the processes; each writes what it has learned."""
-    store = dist.FileStore(str(folder / "store"), size)
+    store = dist.FileStore(str(folder / "store"), size)  # type: ignore[attr-defined]  # torch's own
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     group = Group(rank, size)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from perdure.config import Task
 from perdure.records import Trained
 from perdure.strategies import catalogue
 from perdure.strategies.learner.learner import Learner
@@ -39,7 +40,7 @@ class Learned:
         values = json.loads((folder / "learner.json").read_text())
         recipe = values["recipe"]
         model = {key: recipe[key] for key in ("factory", "parameters", "heads", "bins")}
-        task = "regression" if name.endswith("regression") else "classification"
+        task: Task = "regression" if name.endswith("regression") else "classification"
         return Learner.load(folder, config_of(["naive"], task, model=model), ROOT)
 
     def epochs(self, name: str) -> list[list[dict[str, Any]]]:
@@ -163,4 +164,3 @@ def test_a_model_that_cannot_be_trained_so_is_refused_in_words(found: Learned) -
         assert said.keys() == BROKEN.keys()
         assert said["late"].startswith("body.other.weight had no gradient in the first step")
         assert ("body.seen differ between the processes" in said["keeps"]) == (rank == 1)
-

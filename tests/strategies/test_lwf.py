@@ -39,9 +39,7 @@ def net(outputs: int = 4) -> nn.Module:
 def begun(known: list[int], model: nn.Module, alpha: float = 1.5, temperature: float = 2.0) -> Any:
     """A plugin that knows these outputs, and a strategy whose experience has begun."""
     plugin = LearningWithoutForgetting(alpha, temperature)
-    strategy: Any = SimpleNamespace(
-        model=model, device="cpu", precision=Precision(), group=ALONE
-    )
+    strategy: Any = SimpleNamespace(model=model, device="cpu", precision=Precision(), group=ALONE)
     plugin.restore(State(values={"known": known}), strategy)
     plugin.before_training_exp(strategy)
     return plugin, strategy

@@ -160,7 +160,9 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         [sys.executable, "-c", ORPHANS, str(tmp_path)], cwd=REPOSITORY, env=os.environ
     )
     try:
-        wait_for(lambda: (tmp_path / "seen-0.json").exists() and (tmp_path / "seen-1.json").exists())
+        wait_for(
+            lambda: (tmp_path / "seen-0.json").exists() and (tmp_path / "seen-1.json").exists()
+        )
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
@@ -304,4 +306,3 @@ def test_as_many_processes_as_are_configured() -> None:
         processes.for_gpus(4, 2)
     with pytest.raises(ConfigError, match="here 1 is visible"):
         processes.for_gpus(2, 1)
-

@@ -135,9 +135,7 @@ class Shares:
         together: How many GPUs a flow run gets, for processes that learn together.
     """
 
-    def __init__(
-        self, names: Sequence[str], per_gpu: int, own: int = 1, together: int = 1
-    ) -> None:
+    def __init__(self, names: Sequence[str], per_gpu: int, own: int = 1, together: int = 1) -> None:
         self._per_gpu = per_gpu
         self._own = own
         self._together = together

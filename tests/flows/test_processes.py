@@ -39,7 +39,6 @@ def configure(root: Path, processes: int) -> None:
     kit.git(root, "commit", "--quiet", "--all", "-m", "test: processes")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)  # processes that each import torch, and another load
 def test_a_retraining_of_two_processes_goes_on_where_one_of_them_died(tmp_path: Path) -> None:
     root = kit.make(tmp_path / "workspace")

@@ -22,6 +22,7 @@ from perdure import errors
 from perdure.config import Config, parse
 from perdure.errors import ConfigError, DataRefused, Fault, PerdureError
 from perdure.progress import Advance, reported_by
+from perdure.records import Trained
 from perdure.strategies import catalogue
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.parallel import exchange, processes
@@ -33,10 +34,13 @@ from tests.strategies.small import config_of, spec_of, table
 REPOSITORY = Path(__file__).parents[2]
 
 WATCHED = """
-import json, os, pathlib, signal, time
+import json, os, pathlib, signal, sys, time
 from torch import nn
 
 HERE = pathlib.Path(__file__).parent
+UNPICKLED = []
+if "RANK" in os.environ:  # a hook stays for good
+    sys.addaudithook(lambda event, _: event == "pickle.find_class" and UNPICKLED.append(event))
 
 def listening():
     own = set()
@@ -59,7 +63,8 @@ class Watched(nn.Module):
     def forward(self, x):
         rank = os.environ.get("RANK")
         if self.training and rank is not None:
-            seen = {"pid": os.getpid(), "size": os.environ["WORLD_SIZE"], "listening": listening()}
+            seen = {"pid": os.getpid(), "size": os.environ["WORLD_SIZE"], "listening": listening(),
+                    "unpickled": UNPICKLED}
             (HERE / f"part.{rank}").write_text(json.dumps(seen))
             (HERE / f"part.{rank}").rename(HERE / f"seen-{rank}.json")
             if (HERE / f"die-{rank}").exists():
@@ -84,15 +89,16 @@ def new(root: Path) -> Learner:
     return Learner.new(spec_of(), configured(), root, *table(0))
 
 
-def learn(learner: Learner, number: int, config: Config, place: Path | None = None) -> Any:
+def learn(learner: Learner, number: int, config: Config, place: Path | None = None) -> Trained:
     rows = *table(number, rows=61), *table(100 + number, rows=20)
-    return engine.learn(learner, str(number), *rows, config, place=place)
+    return engine.learn(learner, str(number), *rows, config, place and place / "profile", place)
 
 
 def seen(root: Path) -> list[dict[str, Any]]:
     return [json.loads((root / f"seen-{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_leaves_the_learner_as_it_was(tmp_path: Path) -> None:
     root, place = tmp_path / "root", tmp_path / "place"
     root.mkdir()
@@ -120,7 +126,10 @@ def test_a_process_that_dies_leaves_the_learner_as_it_was(tmp_path: Path) -> Non
         trained = learn(learner, 0, config, place)
     assert learner.cursor == ("0",)
     assert trained.environment["processes"] == "2"
-    assert not list(place.iterdir())
+    assert [one.name for one in place.iterdir()] == ["profile"]
+    assert sorted(one.name for one in (place / "profile").iterdir()) == [
+        "operators.txt", "trace.json",
+    ]  # fmt: skip
     assert shown[0] == ("learning 0", 2 * 4)  # epochs of batches
     assert sum(shown[1:]) == 2 * 4
 
@@ -128,6 +137,7 @@ def test_a_process_that_dies_leaves_the_learner_as_it_was(tmp_path: Path) -> Non
     there = seen(root)
     assert len({os.getpid(), *(one["pid"] for one in there)}) == 3
     assert {one["size"] for one in there} == {"2"}
+    assert [one["unpickled"] for one in there] == [[], []]
     addresses = [address for one in there for address in one["listening"]]
     assert addresses
     assert {address.rpartition(":")[0] for address in addresses} == {"0100007F"}  # 127.0.0.1

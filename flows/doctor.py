@@ -19,7 +19,7 @@ from perdure.errors import PerdureError, UsageError
 from perdure.flows.opening import open_to_learn
 from perdure.records import Check
 from perdure.secrets import in_text, without_secrets
-from perdure.tasks import data_versions, git
+from perdure.tasks import data_versions, git, training
 from perdure.tasks.registry import Registry
 
 logger = logging.getLogger("perdure")
@@ -61,7 +61,10 @@ def examine(workspace: str, notices: Callable[[Workspace], None] | None = None) 
         _try("prefect", lambda: _prefect(ws)),
         *([_try("schedule", lambda: _schedule(ws))] if ws.config.schedule.is_set else []),
         *([_try("notices", lambda: _notices(ws, notices))] if notices and ws.config.notify else []),
-        _try("device", lambda: _device(ws.config.training.device)),
+        _try(
+            "device",
+            lambda: _device(ws.config.training.device, training.processes(ws.config)),
+        ),
     ]
 
 
@@ -259,7 +262,7 @@ def _notices(ws: Workspace, check: Callable[[Workspace], None]) -> Check:
     return Check("notices", True, f"{len(ws.config.notify)} receivers have addresses")
 
 
-def _device(wanted: str) -> Check:
+def _device(wanted: str, processes: int = 1) -> Check:
     import torch
 
     present = [
@@ -276,4 +279,5 @@ def _device(wanted: str) -> Check:
         return Check(
             "device", False, f"training.device = {wanted!r}, but here is {shown}", 'device = "auto"'
         )
-    return Check("device", True, shown)
+    together = f"; {processes} processes learn together" if processes > 1 else ""
+    return Check("device", True, shown + together)

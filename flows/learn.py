@@ -261,6 +261,7 @@ def _candidate(
             code=git.head(ws.root),
             strategy=tuple(strategy.name for strategy in ws.config.training.strategies),
             configuration=training.configuration(ws.config, ws.root),
+            processes=training.processes(ws.config),
         ),
         numbers,
         candidate.trained,

@@ -215,7 +215,8 @@ def show(workspace: str, number: int) -> Json:
         (candidate, champion, baseline, prequential, forgetting, backward transfer), `matrix`,
         `drift` and `arrival` (how far its experience was from what the champion knew, and what it
         showed of those that might serve, before it was learned; None: not measured),
-        `drift_history` (of the latest experiences of its line), `strategy`, `code`, `run_id`,
+        `drift_history` (of the latest experiences of its line), `strategy`, `processes` (how many
+        learned its experience together), `code`, `run_id`,
         `experience`, `rows` and `distinct_rows` of the experience (None: it is not on this
         machine, or does not say), `files` whose rows it has, each with `file` and `rows` (without
         rows of classes that had been set aside; empty: it is not on this machine), `aliases`,
@@ -254,6 +255,7 @@ def show(workspace: str, number: int) -> Json:
         "matrix": matrix,
         **before,
         "strategy": list(version.strategy),
+        "processes": version.processes,
         "code": version.code,
         "run_id": version.run_id,
         "learning_key": version.learning_key,

@@ -74,7 +74,20 @@ def check(config: Config, root: Path) -> list[str]:
         faults += _alone(key, entry, config, root)
         if is_own(entry.name) or entry.name in discover():
             faults += _clashes(key, entry, names[:place])
+            faults += _together(key, entry, config)
     return faults
+
+
+def _together(key: str, entry: StrategyConfig, config: Config) -> list[str]:
+    """Fault a strategy that several processes cannot learn together."""
+    processes, known = config.resources.processes, discover()
+    if processes == 1 or (entry.name in known and known[entry.name].parallel):
+        return []
+    fitting = ", ".join(name for name, strategy in known.items() if strategy.parallel)
+    return [
+        f"{key}.name = {entry.name!r}: does not go with resources.processes = {processes!r}, for "
+        f"it may do something of its own with the rows of a batch; those that do: {fitting}"
+    ]
 
 
 def _alone(key: str, entry: StrategyConfig, config: Config, root: Path) -> list[str]:

@@ -60,6 +60,9 @@ class Strategy:
     resets_model: bool = False
     """Whether every experience begins with a new model; a learner whose first weights are those
     of a file then keeps them."""
+    parallel: bool = False
+    """Whether several processes that take a part of each batch learn what one does: what it
+    computes of rows is of the whole batch, see `parallel.group`, and so are its random numbers."""
     combines: frozenset[str] = field(default_factory=frozenset)
     """Other strategies that it works beside."""
     standalone: str = ""

@@ -52,6 +52,7 @@ STRATEGY = Strategy(
     fails="when rows may not be kept; when the rule drifts, so that the old outputs are no longer "
     "right, lower `alpha` or use replay",
     reference="Buzzega et al. 2020, https://arxiv.org/abs/2004.07211",
+    parallel=True,
     standalone="its loss takes the place of the criterion, with a memory of its own in every batch",
     plugin=_plugin,
 )

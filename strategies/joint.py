@@ -39,6 +39,7 @@ STRATEGY = Strategy(
     cost="each experience costs as much as all of them together, from scratch",
     fails="when there are many experiences: its cost and its memory grow with each",
     reference="Lomonaco et al. 2021, https://arxiv.org/abs/2104.00405",
+    parallel=True,
     bounded=False,
     copies_rows=True,
     resets_model=True,

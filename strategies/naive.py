@@ -17,5 +17,6 @@ from perdure.strategies.declaration import Strategy
 STRATEGY = Strategy(
     name="naive",
     summary="keeps nothing: the reference for forgetting",
+    parallel=True,
     standalone="it is training with nothing added, so beside another strategy leave it out",
 )

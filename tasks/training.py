@@ -65,7 +65,21 @@ def configuration(config: Config, root: Path) -> dict[str, Any]:
         "model": model,
         "training": config.training.model_dump(mode="json"),
         **({"plugins": own} if own else {}),
+        **({"processes": number} if (number := processes(config)) > 1 else {}),
     }
+
+
+def processes(config: Config) -> int:
+    """How many processes learn an experience together on this machine.
+
+    Raises:
+        ConfigError: There are fewer GPUs than processes.
+    """
+    if config.resources.processes == 1:  # without torch
+        return 1
+    from perdure.strategies.parallel import processes
+
+    return processes.count(config)
 
 
 def _source(name: str, root: Path) -> str | None:
@@ -130,6 +144,7 @@ def train(
         target[watching],
         config,
         profile,
+        folder.parent,
     )
     learner.save(folder)
     return Candidate(trained, learner.weights_sha256, learner.state_sha256, learner.cursor)

@@ -82,6 +82,8 @@ LONGEST = (
     "tests/flows/test_forget.py",
     "tests/attacks/test_versions.py",
     "tests/flows/test_verify.py",
+    "tests/flows/test_processes.py",
+    "tests/strategies/test_data_parallel.py",
     "tests/attacks/test_mlmodel.py",
     "tests/cli/test_exit_codes.py",
     "tests/flows/test_reproduce.py",

@@ -55,6 +55,7 @@ STRATEGY = Strategy(
     fails="where classes come one after the other: the constraint is on an average, and is weaker "
     "than learning the same rows again by replay",
     reference="Chaudhry et al. 2019, https://arxiv.org/abs/1812.00420",
+    parallel=True,
     standalone="it must see the gradient of the new rows as it is, and has a memory of its own",
     plugin=_plugin,
 )

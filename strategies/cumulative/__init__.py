@@ -37,6 +37,7 @@ STRATEGY = Strategy(
     cost="each experience costs as much as all of them together",
     fails="when there are many experiences: its cost and its memory grow with each",
     reference="Lomonaco et al. 2021, https://arxiv.org/abs/2104.00405",
+    parallel=True,
     bounded=False,
     copies_rows=True,
     standalone="it learns from every row as it is, so there is nothing to hold on to",

@@ -64,6 +64,7 @@ STRATEGY = Strategy(
     fails="when what was learned first was wrong, or the rule drifts: the old outputs are held on "
     "to; der++ minds less, for it has the labels too",
     reference="Buzzega et al. 2020, https://arxiv.org/abs/2004.07211",
+    parallel=True,
     standalone="its loss takes the place of the criterion, with a memory of its own in every batch",
     plugin=_plugin,
 )

@@ -57,6 +57,7 @@ STRATEGY = Strategy(
     fails="when every experience has all the classes: then it is replay, with fewer of the old "
     "rows in its batches",
     reference="Caccia et al. 2022, https://arxiv.org/abs/2104.05025",
+    parallel=True,
     standalone="its loss takes the place of the criterion, with a memory of its own in every batch",
     plugin=_plugin,
 )

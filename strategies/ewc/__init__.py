@@ -104,6 +104,7 @@ STRATEGY = Strategy(
     "makes its weights matter to every experience, which then stand in each other's way. A "
     "penalty too high stops learning, or diverges unless the form is proximal",
     reference="Kirkpatrick et al. 2017, https://arxiv.org/abs/1612.00796",
+    parallel=True,
     combines=frozenset({"lwf", "replay"}),
     conflicts_reason="mas and si pull the same weights back, each by its own measure: choose one",
     plugin=_plugin,

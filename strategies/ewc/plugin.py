@@ -76,7 +76,7 @@ class Ewc(Quadratic):
         """Add this experience's quadratic."""
         x, y, _ = strategy.experience.dataset.tensors
         loss = strategy._criterion  # noqa: SLF001 (Avalanche's own plugins do)
-        new = fisher(strategy.model, loss, x, y, self.rows)
+        new = fisher(strategy.model, loss, x, y, self.rows, strategy.group)
         self.importance = decayed_sum(self.importance, new, self.decay)
         if not self.online:
             parameters = dict(strategy.model.named_parameters())

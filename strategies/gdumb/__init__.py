@@ -53,6 +53,7 @@ STRATEGY = Strategy(
     fails="when the memory is small for the task, or the rows are many: most are never learned "
     "from",
     reference="Prabhu et al. 2020, https://doi.org/10.1007/978-3-030-58536-5_31",
+    parallel=True,
     copies_rows=True,
     resets_model=True,
     standalone="it trains a new model on its memory alone, so there is nothing to hold on to",

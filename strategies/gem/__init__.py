@@ -60,6 +60,7 @@ STRATEGY = Strategy(
     "programme on the CPU",
     fails="when steps must be fast: with ten memories it is many times slower than replay",
     reference="Lopez-Paz and Ranzato 2017, https://arxiv.org/abs/1706.08840",
+    parallel=True,
     standalone="it must see the gradient of the new rows as it is, and has memories of its own",
     plugin=_plugin,
 )

@@ -85,6 +85,7 @@ STRATEGY = Strategy(
     "an experience features of all its rows, and a pass over those of a class for each exemplar",
     fails="when the same classes come again and again, only changed: it is made for new classes",
     reference="Rebuffi et al. 2017, https://arxiv.org/abs/1611.07725",
+    parallel=True,
     copies_rows=True,
     standalone="its loss takes the place of the criterion, so that class weights and label "
     "smoothing are refused with it, and its exemplars are learned with the new rows",

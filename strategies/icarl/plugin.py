@@ -81,7 +81,8 @@ class Icarl(Plugin):
         targets = torch.zeros_like(found).scatter_(1, y.unsqueeze(1), 1.0)
         if self._teacher is not None and self._old is not None:
             with torch.no_grad():
-                old_outputs = self._teacher(strategy.mb_x).float().sigmoid()
+                given = self._teacher(strategy.mb_x).float().sigmoid()
+            old_outputs = strategy.group.whole(given, len(y))
             # A new row of an old class teaches it; in the paper there is none.
             own = targets.bool() & strategy.mbatch[3].unsqueeze(1)
             old = torch.zeros(found.shape[1], dtype=torch.bool, device=found.device)
@@ -143,8 +144,12 @@ def _first(rows: Rows, count: int) -> Rows:
 
 
 def _features(strategy: Any, x: Tensor) -> Tensor:
-    parts = torch.split(x, _ROWS)
-    return torch.cat([features(strategy.model, part.to(strategy.device)) for part in parts])
+    def of(rows: Tensor) -> Tensor:
+        parts = torch.split(rows, _ROWS)
+        return torch.cat([features(strategy.model, part.to(strategy.device)) for part in parts])
+
+    found: Tensor = strategy.group.each(x, of)
+    return found
 
 
 def herd(points: Tensor, count: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from perdure.errors import UsageError
 from perdure.strategies.importance.layer_rules import Tensors
 from perdure.strategies.importance.row_gradients import mean
+from perdure.strategies.parallel.group import ALONE, Group
 
 __all__ = ["Loss", "Tensors", "fisher", "sensitivity"]
 
@@ -30,7 +31,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Objective of outputs (rows, outputs) and targets (rows, ...): a mean over the rows."""
 
 
-def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None = None) -> Tensors:
+def fisher(
+    model: nn.Module,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    rows: int | None = None,
+    group: Group = ALONE,
+) -> Tensors:
     """F of every parameter that is trained, the model in evaluation mode.
 
     Args:
@@ -42,6 +50,7 @@ def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None 
         y: (rows, ...).
         rows: At most so many, at least 1, drawn without replacement from torch's random stream
             of the CPU; None, or no fewer than there are: all of them, and nothing is drawn.
+        group: The processes that take a part of these rows each.
 
     Returns:
         By parameter name, in the order of `named_parameters`, each shaped as its parameter.
@@ -66,10 +75,12 @@ def fisher(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, rows: int | None 
     # The loss of a batch is the quicker way, where it is the mean of its rows' losses. With class
     # weights it is that of rows of one class alone, which a few rows that are tried may be.
     objectives = (of_rows,) if _weighs(loss) else (of_batch, of_rows)
-    return mean(model, torch.square, objectives, x, y)
+    return mean(model, torch.square, objectives, x, y, group)
 
 
-def sensitivity(model: nn.Module, x: Tensor, rows: int | None = None) -> Tensors:
+def sensitivity(
+    model: nn.Module, x: Tensor, rows: int | None = None, group: Group = ALONE
+) -> Tensors:
     """Ω of every parameter that is trained, the model in evaluation mode; needs no target.
 
     Args and result as for `fisher`.
@@ -84,7 +95,7 @@ def sensitivity(model: nn.Module, x: Tensor, rows: int | None = None) -> Tensors
     chosen = _drawn(len(x), rows)
     if chosen is not None:
         x = x[chosen.to(x.device)]
-    return mean(model, torch.abs, (length,), x, torch.zeros(len(x)))
+    return mean(model, torch.abs, (length,), x, torch.zeros(len(x)), group)
 
 
 def _weighs(loss: Loss) -> bool:

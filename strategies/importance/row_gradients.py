@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from perdure.strategies.importance import layer_gradients
 from perdure.strategies.importance.layer_gradients import Slopes, trained
 from perdure.strategies.importance.layer_rules import Measure, Tensors
+from perdure.strategies.parallel.group import ALONE, Group
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """Objective of outputs (rows, outputs) and targets: a sum over the rows, without dimension."""
@@ -50,7 +51,12 @@ class Way:
 
 
 def mean(
-    model: nn.Module, measure: Measure, objectives: Sequence[Objective], x: Tensor, y: Tensor
+    model: nn.Module,
+    measure: Measure,
+    objectives: Sequence[Objective],
+    x: Tensor,
+    y: Tensor,
+    group: Group = ALONE,
 ) -> Tensors:
     """Mean over the rows of the measured gradient, the model in evaluation mode.
 
@@ -61,6 +67,7 @@ def mean(
             it has the same slopes on the rows that are tried.
         x: (rows, ...), at least one row, on any device.
         y: (rows, ...), likewise.
+        group: The processes that take a part of the rows each.
 
     Returns:
         By parameter name, in the order of `named_parameters`, each shaped as its parameter;
@@ -75,12 +82,15 @@ def mean(
             return {name: torch.full_like(value, torch.nan) for name, value in total.items()}
         way = choose(model, measure, few)
         objective = _quickest(objectives, outputs, targets)
-        for x_part, y_part in zip(
-            torch.split(x, way.chunk), torch.split(y, way.chunk), strict=True
-        ):
+        mine = group.share(len(x))
+        parts = (torch.split(rows[mine], way.chunk) for rows in (x, y))
+        for x_part, y_part in zip(*parts, strict=True):
+            if not len(x_part):  # fewer rows than processes
+                continue
             slopes = _slopes(objective, y_part.to(device))
             for name, value in way.sums(model, measure, x_part.to(device), slopes).items():
                 total[name] += value
+    group.sum(list(total.values()))
     return {name: value / len(x) for name, value in total.items()}
 
 

@@ -62,6 +62,7 @@ STRATEGY = Strategy(
     "nothing of the past; and when each experience brings its own classes and no `replay` "
     "stands beside it",
     reference="Li and Hoiem 2016, https://arxiv.org/abs/1606.09282",
+    parallel=True,
     combines=frozenset({"ewc", "mas", "replay", "si"}),
     plugin=_plugin,
 )

@@ -46,10 +46,13 @@ class LearningWithoutForgetting(Plugin):
         """Add α times the distance to the teacher's outputs, of memory rows as of new ones."""
         if self._teacher is None or self._student is None:
             return
+        group, rows = strategy.group, len(strategy.mb_y)
         with torch.no_grad():
             given = strategy.precision.outputs(self._teacher.model, strategy.mb_x)
-        taught = self._teacher.of_all_heads(given)
-        found = self._student.of_all_heads(strategy.mb_output)
+        taught = group.whole(self._teacher.of_all_heads(given), rows)
+        found = strategy.mb_output
+        if _heads(strategy.model) > 1:
+            found = group.whole(self._student.of_all_heads(found), rows)
         strategy.loss = strategy.loss + self.alpha * self.distance(found, taught, strategy.mb_y)
 
     def distance(self, found: Tensor, taught: Tensor, y: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ STRATEGY = Strategy(
     fails="as `ewc`; large outputs make large importances, so the penalty must be tuned again "
     "when the network or its training changes",
     reference="Aljundi et al. 2018, https://arxiv.org/abs/1711.09601",
+    parallel=True,
     combines=frozenset({"lwf", "replay"}),
     conflicts_reason="ewc and si pull the same weights back, each by its own measure: choose one",
     plugin=_plugin,

@@ -25,6 +25,6 @@ class MemoryAwareSynapses(Quadratic):
     def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
         """Ω ← γΩ + the sensitivity to this experience's rows; their targets do not matter."""
         x, _, _ = strategy.experience.dataset.tensors
-        new = sensitivity(strategy.model, x, self.rows)
+        new = sensitivity(strategy.model, x, self.rows, strategy.group)
         self.importance = decayed_sum(self.importance, new, self.decay)
         super().after_training_exp(strategy, **kwargs)

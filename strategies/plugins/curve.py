@@ -98,13 +98,15 @@ class Curve(Plugin):
         x, y = self._watched
         if len(x) == 0:
             return None
+        mine = strategy.group.taken(len(x))
+        parts = (torch.split(rows[mine], self._at_once) for rows in (x, y))
         strategy.model.eval()
         with torch.no_grad():
-            parts = zip(torch.split(x, self._at_once), torch.split(y, self._at_once), strict=True)
             found = [
                 self._loss(strategy.model(a.to(strategy.device)), b.to(strategy.device))
-                for a, b in parts
+                for a, b in zip(*parts, strict=True)
             ]
+            losses = torch.cat([one.reshape(len(one), -1).mean(1) for one in found])
+            self.losses = strategy.group.whole(losses, len(x)).cpu().double()
         strategy.model.train()
-        self.losses = torch.cat([one.reshape(len(one), -1).mean(1) for one in found]).cpu().double()
         return float(self.losses.mean())

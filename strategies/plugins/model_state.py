@@ -43,12 +43,14 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 def outputs(strategy: Any, x: Tensor) -> Tensor:
     """Return the model's outputs in evaluation mode: float32 (rows, outputs), on its device."""
+
+    def of(rows: Tensor) -> Tensor:
+        parts = torch.split(rows, _rows(strategy, rows))
+        return torch.cat([strategy.outputs(part.to(strategy.device)) for part in parts])
+
     with eval_mode(strategy.model):
-        parts = [
-            strategy.outputs(part.to(strategy.device))
-            for part in torch.split(x, _rows(strategy, x))
-        ]
-    return torch.cat(parts)
+        found: Tensor = strategy.group.each(x, of)
+    return found
 
 
 _VALUES = 2**22

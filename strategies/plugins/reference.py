@@ -29,13 +29,18 @@ def reference(
     Returns:
         One tensor for each parameter; 0 where the loss does not reach it.
     """
-    x, y = (tensor.to(strategy.device) for tensor in rows)
-    if strategy.steps.augment is not None:
-        x = strategy.steps.augment(x)
+    y = rows[1].to(strategy.device)
+    x = rows[0][strategy.group.taken(len(y))].to(strategy.device)
     scaled = strategy.precision.scaler is not None
-    outputs = strategy.model(x) if scaled else strategy.outputs(x)
+    with strategy.group.own_draws():
+        if strategy.steps.augment is not None:
+            x = strategy.steps.augment(x)
+        mine = strategy.model(x) if scaled else strategy.outputs(x)
+    outputs = strategy.group.whole(mine, len(y))
     loss = strategy._criterion(outputs, y)  # noqa: SLF001 (Avalanche's own plugins do)
-    return torch.autograd.grad(loss, parameters, materialize_grads=True)
+    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    strategy.group.sum(found)
+    return found
 
 
 def rows_needed(model: nn.Module, name: str, **settings: int | None) -> int:

@@ -72,6 +72,7 @@ STRATEGY = Strategy(
     "time",
     fails="when rows may not be kept, or when so few can be that the model learns them by heart",
     reference="Rolnick et al. 2019, https://arxiv.org/abs/1811.11682",
+    parallel=True,
     combines=frozenset({"ewc", "lwf", "mas", "si"}),
     unfit=_unfit,
     plugin=_plugin,

@@ -65,6 +65,7 @@ STRATEGY = Strategy(
     fails="as `ewc`; and when an experience is so short, or its batches so small, that the "
     "noise of the gradients is most of what is added up",
     reference="Zenke, Poole and Ganguli 2017, https://arxiv.org/abs/1703.04200",
+    parallel=True,
     combines=frozenset({"lwf", "replay"}),
     conflicts_reason="ewc and mas pull the same weights back, each by its own measure: choose one",
     plugin=_plugin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,9 @@ from perdure.strategies.features.modules import Prepare, rows_at_once
 from perdure.strategies.learner import randomness
 from perdure.strategies.learner.learner import CLOCK, Learner
 from perdure.strategies.learner.state import State
+from perdure.strategies.parallel import processes, ranks
+from perdure.strategies.parallel.exchange import Rows
+from perdure.strategies.parallel.group import ALONE, Group
 from perdure.strategies.plugins.base import Remembering, TensorData, TensorExperience
 from perdure.strategies.plugins.curve import Curve
 from perdure.strategies.plugins.profile import Profile
@@ -51,13 +54,14 @@ _PREPARED = 2**18
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Prepared rows, and where they are."""
+class _Ready:
+    """Prepared rows, where they are, and who learns them together."""
 
     x: Tensor
     y: Tensor
     watched: tuple[Tensor, Tensor]
     place: torch.device
+    group: Group
 
 
 def learn(
@@ -69,6 +73,7 @@ def learn(
     target_val: Array,
     config: Config,
     profile: Path | None = None,
+    place: Path | None = None,
 ) -> Trained:
     """Train on one experience with the configured strategies.
 
@@ -83,8 +88,10 @@ def learn(
         target_train: Their target, (rows,).
         columns_val: Raw columns of rows to watch only; may have no rows.
         target_val: Their target.
-        config: `[training]` counts.
+        config: `[model]`, `[data]` and `[training]` count, and `resources.processes`.
         profile: A folder for a trace of some steps and a table of the operators in them.
+        place: Where several processes that learn together have their folder; None: among
+            temporary files.
 
     Returns:
         Losses of each epoch. On the standardised target, in a regression.
@@ -93,15 +100,76 @@ def learn(
         ConfigError: The strategies, or what is configured for other data, are wrong.
         DataRefused: The rows do not fit the features, or there is none to learn.
         UsageError: The experience was learned before, or the device is not there.
-        Fault: The loss is no longer a number, or the memory is not enough; the learner is as it
-            was.
+        Fault: The loss is no longer a number, the memory is not enough, or a process died; the
+            learner is as it was.
     """
     started = time.perf_counter()
     if experience_id in learner.cursor:
         raise UsageError(f"experience {experience_id} was learned already")
+    device, size = devices.choose_device(config.training.device), processes.count(config)
+
+    def rows() -> Rows:
+        with (
+            devices.memory(device, config.training.batch_size),
+            devices.threads(config.training.threads),
+        ):
+            return encoded(learner, columns_train, target_train, columns_val, target_val)
+
+    # The rows are given away, so that they are not kept beside what is made of them.
+    if size == 1:
+        trained = learn_rows(learner, experience_id, rows(), config, device, ALONE, profile)
+    else:
+        catalogue.chosen(config, learner.root)
+        processes.check_model(learner.model)
+        gpus = device.type == "cuda"
+        trained = ranks.learn(learner, experience_id, rows(), config, size, gpus, profile, place)
+    return replace(trained, seconds=time.perf_counter() - started)
+
+
+def encoded(
+    learner: Learner,
+    columns_train: Columns,
+    target_train: Array,
+    columns_val: Columns,
+    target_val: Array,
+) -> Rows:
+    """Raw columns as the learner's features take them; see `learn`.
+
+    Raises:
+        DataRefused: The rows do not fit the features.
+    """
+    tensors: list[Tensor] = []
+    for columns, target in ((columns_train, target_train), (columns_val, target_val)):
+        x, y = encode(learner.spec, columns), encode_target(learner.spec, target)
+        if len(x) != len(y):
+            raise DataRefused(f"{len(x)} rows of features, but {len(y)} of the target")
+        tensors += [x, y]
+    return Rows(*tensors)
+
+
+def learn_rows(
+    learner: Learner,
+    experience_id: str,
+    rows: Rows,
+    config: Config,
+    device: torch.device,
+    group: Group = ALONE,
+    profile: Path | None = None,
+) -> Trained:
+    """Train in this process, alone or with others; see `learn`.
+
+    Args:
+        learner: Changed when all has gone well.
+        experience_id: Appended to the cursor.
+        rows: Of the experience.
+        config: See `learn`.
+        device: Where this process trains.
+        group: The processes that learn together; each gives the same learner.
+        profile: See `learn`.
+    """
+    started = time.perf_counter()
     training = config.training
     strategies = catalogue.chosen(config, learner.root)
-    device = devices.choose_device(training.device)
     with ExitStack() as contexts:
         for context in (
             devices.memory(device, training.batch_size),
@@ -112,8 +180,8 @@ def learn(
         ):
             contexts.enter_context(context)
         prepare = copy.deepcopy(learner.prepare)
-        prepare.fit_constant(encode(learner.spec, columns_train))
-        new = _tensors(learner, prepare, columns_train, target_train)
+        prepare.fit_constant(rows.x)
+        new = _prepared(learner, prepare, rows.x, rows.y)
         checks.rows_suffice(learner, experience_id, len(new[0]), training)
         held = [t for state in learner.memory.values() for t in state.tensors.values()]
         copies = 2 if any(s.copies_rows for s, _ in strategies) else 1
@@ -125,30 +193,34 @@ def learn(
             if s.copies_rows or s.resets_model
         ]
         count = len(x) + sum(len(state.tensors.get("y", ())) for state in kept)
-        watched = _tensors(learner, prepare, columns_val, target_val)
+        watched = _prepared(learner, prepare, rows.watched_x, rows.watched_y)
+        del rows
         past, share = learner.watched, 1.0
+        number = learner.clock["train_exp_counter"]
         if duration.chosen(training, learner.recipe.edition):
-            number = learner.clock["train_exp_counter"]
             past = watching.joined(past, *watched, number)
             share = len(watched[0]) / max(1, past.values["seen"])
             watched = past.tensors["x"], past.tensors["y"]
             past = watching.sample(past)
         how_long = duration.choose(training, count, len(watched[0]), share, learner.recipe.edition)
         beside = devices.storage_device(watched, device)
-        rows = _Rows(x, y, (watched[0].to(beside), watched[1].to(beside)), place)
+        ready = _Ready(x, y, (watched[0].to(beside), watched[1].to(beside)), place, group)
         if device.type != "cpu":  # the first time on an accelerator its stream starts here
             randomness.seed(training.seed, device)
         randomness.restore(learner.streams, device)
+        group.begin(training.seed, number, device)
         plugins = {s.name: s.plugin(settings) for s, settings in strategies if s.plugin}
         devices.begin_peak(device)
         first = (
             learner.pretrained_weights() if any(s.resets_model for s, _ in strategies) else State()
         )
         curve, best = _train(
-            learner, plugins, rows, first, training, how_long, device, experience_id, profile
+            learner, plugins, ready, first, training, how_long, device, experience_id, profile
         )
         learner.prepare, learner.watched = prepare, past
         peak, machine = devices.peak_bytes(device), environment.describe(device)
+    if not group.alone:
+        machine |= {"processes": str(group.size)}
     return Trained(
         curve.epochs,
         rows=len(x),
@@ -163,7 +235,7 @@ def learn(
 def _train(
     learner: Learner,
     plugins: dict[str, Remembering],
-    rows: _Rows,
+    rows: _Ready,
     first: State,
     training: TrainingConfig,
     how_long: Duration,
@@ -226,6 +298,7 @@ def _train(
             precision=precision,
             stopping=stopping,
             rows_device=rows.place,
+            group=rows.group,
         )
         for counter in CLOCK:
             setattr(strategy.clock, counter, learner.clock[counter])
@@ -252,15 +325,11 @@ def _train(
     return curve, stopping.best if stopping else None
 
 
-def _tensors(
-    learner: Learner, prepare: Prepare, columns: Columns, target: Array
+def _prepared(
+    learner: Learner, prepare: Prepare, raw: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What is learned from, on the CPU: see `Prepare` and `Output.standardise`."""
-    raw = encode(learner.spec, columns)
     # In parts that stay in the processor's cache; the result is the same.
     at_once = max(1, _PREPARED // max(1, raw[:1].numel()))
     x = torch.cat([prepare(part) for part in torch.split(raw, at_once)])
-    y = learner.output.standardise(encode_target(learner.spec, target))
-    if len(x) != len(y):
-        raise DataRefused(f"{len(x)} rows of features, but {len(y)} of the target")
-    return x, y
+    return x, learner.output.standardise(target)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from perdure.strategies.parallel.group import Group
+
 Rows = Sequence[Tensor]
 """Tensors of one length: x, y and task labels."""
 
@@ -25,13 +27,17 @@ def _draw() -> int:
     return int(torch.empty((), dtype=torch.int64).random_().item())
 
 
+def _order(count: int) -> Tensor:
+    """Places of so many rows in a new random order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(_draw()))
+
+
 def _shuffled(rows: Rows, batch_size: int) -> Iterator[list[Tensor]]:
     """Batches of rows in a new random order.
 
     A block of batches is collected at once and then split: one call for many batches.
     """
-    count = len(rows[0])
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(_draw()))
+    order = _order(len(rows[0]))
     row_bytes = max(1, sum(t[:1].numel() * t.element_size() for t in rows))
     batches = max(1, BLOCK // (row_bytes * batch_size))
     for places in torch.split(order, batches * batch_size):
@@ -62,6 +68,40 @@ class BatchLoader:
 
     def __len__(self) -> int:
         return -(-len(self._new[0]) // self._batch_size)
+
+    def shared(self, group: Group) -> Iterator[list[Tensor]]:
+        """The batches of `__iter__`, of whose x a process gets no more than its rows.
+
+        Args:
+            group: The processes that learn together. y and what stands beside it is of the whole
+                batch, in every process; x of `group.taken` of its rows.
+        """
+        _draw()  # as in __iter__
+        memory: Iterator[Tensor] = iter(())
+        for new in torch.split(_order(len(self._new[0])), self._batch_size):
+            self.new_rows = len(new)
+            old = new[:0]
+            if self._memory is not None:
+                found = next(memory, None)
+                if found is None:
+                    order = _order(len(self._memory[0]))
+                    memory = iter(torch.split(order, self._memory_batch_size))
+                    found = next(memory)
+                old = found
+            mine = group.taken(len(new) + len(old))
+            first, last = mine.start, mine.stop
+            x = self._collected(
+                0, 1, new[first:last], old[max(0, first - len(new)) : max(0, last - len(new))]
+            )
+            yield x + self._collected(1, None, new, old)
+
+    def _collected(self, begin: int, end: int | None, new: Tensor, old: Tensor) -> list[Tensor]:
+        """Rows of some of the tensors: new ones, and behind them those of the memory."""
+        taken = _take(self._new[begin:end], new)
+        if self._memory is None:
+            return taken
+        kept = _take(self._memory[begin:end], old)
+        return [_joined(*pair) for pair in zip(taken, kept, strict=True)]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         _draw()  # the seed that a DataLoader draws for its workers, also when it has none

@@ -6,12 +6,13 @@ Importing it imports Avalanche.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from perdure.strategies.parallel.group import ALONE, Group
 from perdure.strategies.plugins.base import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
 from perdure.strategies.training.compilation import compiled
 from perdure.strategies.training.devices import BatchPrefetcher
@@ -59,6 +60,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         precision: Precision | None = None,
         stopping: Stopping | None = None,
         rows_device: torch.device | None = None,
+        group: Group = ALONE,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No loggers specified")
@@ -85,6 +87,9 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         self.stopping = stopping
         self.rows_device = rows_device or device
         """Where rows are kept, also those of a memory: `device`, or the CPU if they do not fit."""
+        self.group = group
+        """The processes that learn together. Of a batch, `mb_x` is of this one's rows; everything
+        else, the outputs and the loss among it, is of the whole batch."""
         self.drawn: list[Tensor] = []
         """The current batch as the loader gave it: before augmentation, perhaps on the CPU."""
         self._prefetcher = BatchPrefetcher(device)
@@ -117,8 +122,10 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         return self.precision.outputs(self._compiled[1], x)
 
     def forward(self) -> Tensor:
-        """Outputs of the current batch."""
-        return self.outputs(self.mb_x)
+        """Outputs of the current batch, of which each process computes those of its rows."""
+        with self.group.own_draws():
+            mine = self.outputs(self.mb_x)
+        return self.group.whole(mine, len(self.mbatch[1]))
 
     def criterion(self) -> Tensor:
         """The loss of the current batch: the plugin's that owns it, else the criterion's."""
@@ -133,7 +140,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         A group of batches that the end of the pass leaves incomplete makes its step then.
         """
         begun = False
-        for drawn in self.dataloader:
+        for drawn in self._drawn_batches():
             if self._stop_training:
                 break
             self.drawn = drawn
@@ -156,11 +163,16 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
         if begun:
             self._step(**kwargs)
 
+    def _drawn_batches(self) -> Iterable[list[Tensor]]:
+        batches: Iterable[list[Tensor]] = self.dataloader
+        return batches if self.group.alone else self.dataloader.shared(self.group)
+
     def _received(self, batch: list[Tensor]) -> list[Tensor]:
         """A batch as it is learned from: on the device, and augmented."""
         batch = self._prefetcher(batch)
         if self.steps.augment is not None:
-            batch = [self.steps.augment(batch[0]), *batch[1:]]
+            with self.group.own_draws():
+                batch = [self.steps.augment(batch[0]), *batch[1:]]
         return batch
 
     def _backward(self, begun: bool) -> bool:
@@ -188,6 +200,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
 
     def _step(self, **kwargs: Any) -> None:
         """Change the weights, unless float16 gradients overflowed."""
+        self.group.sum_gradients(self.model)
         if self.precision.unscale(self.optimizer):
             if self.steps.l1 or self._gathered != self._expected:
                 self._complete()
@@ -217,6 +230,7 @@ class Template(SupervisedTemplate):  # type: ignore[misc]  # Avalanche is untype
             self._before_training_epoch(**kwargs)
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
+            self.group.check_same(self.model)
             if self.stopping is not None and self.stopping.see(
                 self.model, self.optimizer, self.precision
             ):

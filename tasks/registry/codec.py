@@ -151,6 +151,7 @@ def version_tags(lineage: Lineage, score: Score) -> dict[str, str]:
         "code": lineage.code or NONE,
         "strategy": dumps(list(lineage.strategy)),
         SCORE.removeprefix(PREFIX): dumps(score),
+        **({"processes": str(lineage.processes)} if lineage.processes > 1 else {}),
     }
     tags = {PREFIX + name: value for name, value in plain.items()}
     return tags | split(PREFIX + "cursor", _cursor_text(lineage.cursor))
@@ -186,6 +187,7 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
             package_sha256=tags.get(PACKAGE),
             manifest_sha256=tags.get(MANIFEST),
             promoted=PREFIX + "replaced" in tags,
+            processes=int(tags.get(PREFIX + "processes", 1)),
         )
     except (KeyError, ValueError) as error:
         raise Corrupt(

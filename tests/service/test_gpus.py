@@ -107,6 +107,23 @@ def test_each_flow_run_of_a_worker_gets_a_gpu_of_its_own() -> None:
 
 
 @on_linux
+def test_a_flow_run_of_several_processes_gets_as_many_gpus_or_none() -> None:
+    shares = gpus.Shares(("0", "1", "2", "3", "4"), per_gpu=1, together=2)
+    assert shares.runs == 2
+    with shares.take() as first, shares.take() as second:
+        assert {len(one.split(",")) for one in (first, second)} == {2}
+        assert len({*first.split(","), *second.split(",")}) == 4
+        with pytest.raises(LockHeld), shares.take():
+            pass
+        (free,) = {"0", "1", "2", "3", "4"} - {*first.split(","), *second.split(",")}
+        with gpus.hold(free):  # what is too few is not kept
+            pass
+    with gpus.hold("0"), gpus.hold("1"), gpus.hold("2"), gpus.hold("3"):
+        assert "is taken" in str(shares.lacking())
+    assert shares.lacking() is None
+
+
+@on_linux
 def test_a_gpu_is_shared_by_runs_of_one_worker_or_by_workspaces() -> None:
     ours = gpus.Shares(("0", "1"), per_gpu=2, own=2)  # perdure worker --per-gpu 2
     theirs = gpus.Shares(("0", "1"), per_gpu=2)  # resources.per_gpu = 2

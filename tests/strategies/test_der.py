@@ -15,6 +15,7 @@ from perdure.config import Task
 from perdure.strategies.der.plugin import Der
 from perdure.strategies.features.encoding import encode
 from perdure.strategies.learner.state import State
+from perdure.strategies.parallel.group import ALONE
 from tests.strategies.small import config_of, learn, learned, table
 
 HERE = SimpleNamespace(rows_device=torch.device("cpu"), device=torch.device("cpu"))
@@ -111,7 +112,7 @@ def test_outputs_added_for_new_classes_are_room_without_a_claim() -> None:
     network = nn.Linear(4, 3)
     rows = (torch.randn(5, 4), torch.tensor([2] * 5), torch.zeros(5, dtype=torch.int64))
     strategy = SimpleNamespace(
-        model=network, outputs=network, train_mb_size=2, device=torch.device("cpu"),
+        model=network, outputs=network, train_mb_size=2, device=torch.device("cpu"), group=ALONE,
         experience=SimpleNamespace(dataset=SimpleNamespace(tensors=rows)),
     )  # fmt: skip
     torch.manual_seed(0)

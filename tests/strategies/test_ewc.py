@@ -16,6 +16,7 @@ from perdure.strategies.ewc.plugin import Ewc
 from perdure.strategies.features.encoding import encode, encode_target
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
+from perdure.strategies.parallel.group import ALONE
 from tests.strategies.small import config_of, copied, learn, learned, table
 
 
@@ -171,7 +172,7 @@ def test_online_fades_the_importance_and_keeps_no_more_than_it() -> None:
     data = SimpleNamespace(tensors=(x, y, None))
     strategy: Any = SimpleNamespace(
         model=learner.model, device="cpu", _criterion=nn.CrossEntropyLoss(),
-        experience=SimpleNamespace(dataset=data),
+        experience=SimpleNamespace(dataset=data), group=ALONE,
     )  # fmt: skip
     plugin.importance = {"stale": torch.ones(1)}
     plugin.after_training_exp(strategy)

@@ -20,6 +20,7 @@ from perdure.errors import ConfigError
 from perdure.strategies.agem.plugin import Agem, project
 from perdure.strategies.gem.plugin import Gem, multipliers
 from perdure.strategies.learner.state import State
+from perdure.strategies.parallel.group import ALONE
 from perdure.strategies.training.precision import Precision
 from perdure.strategies.training.steps import Steps
 from tests.strategies.small import config_of, learn, learned, new
@@ -94,6 +95,7 @@ def strategy_of(model: nn.Module, rows: Any, precision: str = "float32") -> Any:
         rows_device=torch.device("cpu"),
         experience=SimpleNamespace(dataset=SimpleNamespace(tensors=rows)),
         clock=SimpleNamespace(train_exp_counter=0),
+        group=ALONE,
     )
 
 

@@ -21,6 +21,7 @@ from perdure.strategies.features.encoding import encode
 from perdure.strategies.icarl.plugin import Icarl, herd
 from perdure.strategies.learner.state import State
 from perdure.strategies.models.nearest import NearestMean, features, nearest_mean
+from perdure.strategies.parallel.group import ALONE
 from tests.strategies.small import config_of, copied, learn, learned, reloaded, table
 
 CONFIG = config_of([{"name": "icarl", "size": 20}])
@@ -53,7 +54,7 @@ def test_herding_is_better_than_the_average_choice() -> None:
 def step(plugin: Icarl, found: list[list[float]], y: list[int], new: list[bool]) -> float:
     strategy: Any = SimpleNamespace(
         mb_output=torch.tensor(found), mb_y=torch.tensor(y), mb_x=torch.zeros(len(y), 1),
-        mbatch=[None, None, None, torch.tensor(new)],
+        mbatch=[None, None, None, torch.tensor(new)], group=ALONE,
     )  # fmt: skip
     return float(plugin.objective(strategy))
 
@@ -143,7 +144,7 @@ def test_exemplars_shrink_as_classes_come_and_the_first_chosen_stay() -> None:
         rows = (torch.randn(len(y), 3), y, torch.zeros_like(y))
         experience = SimpleNamespace(dataset=SimpleNamespace(tensors=rows))
         strategy: Any = SimpleNamespace(
-            model=network, experience=experience, device=torch.device("cpu")
+            model=network, experience=experience, device=torch.device("cpu"), group=ALONE
         )
         plugin.after_training_exp(strategy)
         share = 12 // (number + 2)

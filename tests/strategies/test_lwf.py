@@ -19,6 +19,7 @@ from perdure.strategies.learner import growth
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
 from perdure.strategies.lwf.plugin import LearningWithoutForgetting
+from perdure.strategies.parallel.group import ALONE
 from perdure.strategies.training import engine
 from perdure.strategies.training.precision import Precision
 from tests.strategies.small import ROOT, TASKS, config_of, learn, learned, spec_of, table
@@ -38,7 +39,7 @@ def net(outputs: int = 4) -> nn.Module:
 def begun(known: list[int], model: nn.Module, alpha: float = 1.5, temperature: float = 2.0) -> Any:
     """A plugin that knows these outputs, and a strategy whose experience has begun."""
     plugin = LearningWithoutForgetting(alpha, temperature)
-    strategy: Any = SimpleNamespace(model=model, device="cpu", precision=Precision())
+    strategy: Any = SimpleNamespace(model=model, device="cpu", precision=Precision(), group=ALONE)
     plugin.restore(State(values={"known": known}), strategy)
     plugin.before_training_exp(strategy)
     return plugin, strategy

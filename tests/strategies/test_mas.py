@@ -14,6 +14,7 @@ from perdure.strategies.features.encoding import encode
 from perdure.strategies.learner.learner import Learner
 from perdure.strategies.learner.state import State
 from perdure.strategies.mas.plugin import MemoryAwareSynapses
+from perdure.strategies.parallel.group import ALONE
 from tests.strategies.small import TASKS, config_of, learn, learned, table
 
 
@@ -59,7 +60,8 @@ def test_targets_do_not_matter() -> None:
     for y in (torch.zeros(20, dtype=torch.int64), torch.ones(20, dtype=torch.int64)):
         plugin = MemoryAwareSynapses(1.0, 1.0, None)
         data = SimpleNamespace(tensors=(x, y, y))
-        strategy: Any = SimpleNamespace(model=model, experience=SimpleNamespace(dataset=data))
+        experience = SimpleNamespace(dataset=data)
+        strategy: Any = SimpleNamespace(model=model, group=ALONE, experience=experience)
         plugin.after_training_exp(strategy)
         found.append(plugin.importance)
     assert torch.equal(found[0]["weight"], found[1]["weight"])

@@ -235,6 +235,16 @@ class Config(Section):
             raise ValueError("; ".join(faults))
         return self
 
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Config:
+        processes, device = self.resources.processes, self.training.device
+        if processes != 1 and device not in ("auto", "cpu", "cuda"):
+            raise ValueError(
+                f"resources.processes = {processes!r} does not fit training.device = {device!r}, "
+                'which is one device; choose "auto", "cuda" or "cpu"'
+            )
+        return self
+
     @property
     def metric(self) -> str:
         """The metric of gates, matrix and forgetting."""

@@ -24,6 +24,9 @@ OCCASIONS: tuple[Occasion, ...] = (
 MOST_PER_GPU = 16
 """So many shares a GPU has at most."""
 
+MOST_PROCESSES = 64
+"""So many processes learn an experience together at most."""
+
 
 class RetrainingSchedule(Section):
     """When retraining runs by the clock: one of `cron`, `interval`, `rrule`, or none."""
@@ -117,12 +120,15 @@ class NoticeConfig(Section):
 
 
 class ResourcesConfig(Section):
-    """How much of a machine a run of a worker may take, and which work pool it runs in."""
+    """How much of a machine a run may take, and which work pool it runs in."""
 
     pool: Literal["cpu", "gpu"] = "cpu"
     """The work pool of retraining and evaluation; everything else runs in `cpu`."""
     per_gpu: Annotated[int, Field(ge=1, le=MOST_PER_GPU)] = 1
     """So many flow runs, those of other models too, may have a GPU at a time."""
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | Literal["gpus"] = 1
+    """So many processes of this machine learn an experience together, each a part of every batch;
+    `"gpus"`: one for each GPU that is visible."""
     nice: Annotated[int, Field(ge=0, le=19)] = 10
     """Niceness: with 19 it has the CPU time that no other process wants."""
     memory: Memory | None = None

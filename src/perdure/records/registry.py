@@ -48,6 +48,8 @@ class Lineage:
     """Names of the strategies."""
     configuration: Mapping[str, Any] | None = None
     """The settings that decide what is learned, as in the learning key; on the run alone."""
+    processes: int = 1
+    """How many processes learned it together."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Version:
     """Digest of the version folder's manifest, and so of every file in it; None: likewise."""
     promoted: bool = False
     """It was promoted once, also where it replaced none."""
+    processes: int = 1
+    """How many processes learned its experience together."""
 
 
 @dataclass(frozen=True)

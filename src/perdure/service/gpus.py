@@ -126,23 +126,25 @@ def hold(gpu: str | None, per_gpu: int = 1) -> Iterator[None]:
 
 
 class Shares:
-    """The GPUs of one worker, of which each of its flow runs gets one.
+    """The GPUs of one worker, of which each of its flow runs gets one, or several.
 
     Args:
         names: As `CUDA_VISIBLE_DEVICES` names them.
         per_gpu: How many runs of this machine may share one, of whatever worker.
         own: How many of them are this worker's.
+        together: How many GPUs a flow run gets, for processes that learn together.
     """
 
-    def __init__(self, names: Sequence[str], per_gpu: int, own: int = 1) -> None:
+    def __init__(self, names: Sequence[str], per_gpu: int, own: int = 1, together: int = 1) -> None:
         self._per_gpu = per_gpu
         self._own = own
+        self._together = together
         self._taken = Counter(dict.fromkeys(names, 0))
 
     @property
     def runs(self) -> int:
         """How many flow runs the worker has at most."""
-        return self._own * len(self._taken)
+        return self._own * (len(self._taken) // self._together)
 
     def lacking(self) -> str | None:
         """Why no other run can have a GPU; None: one is free."""
@@ -154,19 +156,23 @@ class Shares:
 
     @contextmanager
     def take(self) -> Iterator[str]:
-        """Keep one for a flow run: of those that are free, the one with the fewest runs.
+        """Keep as many as a flow run gets: of those that are free, the ones with the fewest runs.
+
+        Returns:
+            As `CUDA_VISIBLE_DEVICES` names them, separated by commas.
 
         Raises:
-            LockHeld: Others have all of them.
+            LockHeld: Others have too many of them.
         """
         with ExitStack() as held:
-            gpu = self._keep(held)
-            self._taken[gpu] += 1
-            held.callback(self._taken.subtract, [gpu])
-            yield gpu
+            chosen = self._keep(held)
+            self._taken.update(chosen)
+            held.callback(self._taken.subtract, chosen)
+            yield ",".join(chosen)
 
-    def _keep(self, held: ExitStack) -> str:
+    def _keep(self, held: ExitStack) -> list[str]:
         refused: LockHeld | None = None
+        chosen: list[str] = []
         for gpu, taken in sorted(self._taken.items(), key=lambda one: one[1]):
             if taken < self._own:
                 try:
@@ -174,7 +180,9 @@ class Shares:
                 except LockHeld as error:
                     refused = error
                 else:
-                    return gpu
+                    chosen.append(gpu)
+                if len(chosen) == self._together:
+                    return chosen
         raise refused or LockHeld("every GPU of this worker has its flow runs", hint="wait")
 
 

@@ -183,7 +183,7 @@ class Worker(BaseWorker[Configuration, BaseVariables, Result], abc.ABC):
 
     @asynccontextmanager
     async def _gpu(self) -> AsyncIterator[dict[str, str]]:
-        """The environment that shows a flow run its one GPU, which is kept for it."""
+        """The environment that shows a flow run its GPUs, which are kept for it."""
         with ExitStack() as held:
             found: dict[str, str] = {}
             while self._shares is not None and not found:

@@ -148,9 +148,11 @@ def _shares(ws: Workspace, chosen: str | None, per_gpu: int | None) -> gpus.Shar
     """The GPUs of this machine, once there is one.
 
     With `--per-gpu`, so many flow runs share each; without, one has it, beside
-    those of other workspaces as `resources.per_gpu` says.
+    those of other workspaces as `resources.per_gpu` says. A run has as many as there are processes
+    that learn together.
     """
     found: tuple[str, ...] = ()
+    processes = ws.config.resources.processes if ws.config.training.device != "cpu" else 1
 
     def lacks() -> str | None:
         nonlocal found
@@ -158,10 +160,16 @@ def _shares(ws: Workspace, chosen: str | None, per_gpu: int | None) -> gpus.Shar
             found = gpus.visible(chosen, os.environ)
         except UsageError as error:
             return f"{error.message}, and runs of the pool gpu are for a worker elsewhere"
+        if processes != "gpus" and processes > len(found):
+            return (
+                f"resources.processes = {processes}, and of as many GPUs this worker has "
+                f"{len(found)}: {', '.join(found)}"
+            )
         return None
 
     blocked.until_none(lacks, LOOK_FOR_GPUS_S)
-    return gpus.Shares(found, per_gpu or ws.config.resources.per_gpu, per_gpu or 1)
+    together = len(found) if processes == "gpus" else processes
+    return gpus.Shares(found, per_gpu or ws.config.resources.per_gpu, per_gpu or 1, together)
 
 
 def _lacks(ws: Workspace, pool: Pool) -> str | None:

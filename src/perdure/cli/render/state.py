@@ -201,6 +201,7 @@ def shown(result: Json) -> None:
         **({"of": ", ".join(files)} if len(files) > 1 else {}),
         "parent": result["parent"],
         "strategy": ", ".join(result["strategy"]),
+        **({"processes": result["processes"]} if result["processes"] > 1 else {}),
         "learned": counted(len(result["cursor"]), "experience"),
         "weights": result["weights_sha256"],
         "state": result["state_sha256"],

@@ -18,7 +18,7 @@ from perdure.records import Trained
 from perdure.strategies import catalogue
 from perdure.strategies.features.columns import Array, Columns
 from perdure.strategies.features.encoding import encode, encode_target
-from perdure.strategies.features.modules import Prepare, rows_at_once
+from perdure.strategies.features.modules import Prepare, prepared, rows_at_once
 from perdure.strategies.learner import randomness
 from perdure.strategies.learner.learner import CLOCK, Learner
 from perdure.strategies.learner.state import State
@@ -48,9 +48,6 @@ from perdure.strategies.training.template import Template
 
 _WATCHED_ROWS = 4096
 """Validation rows at a time, at most."""
-
-_PREPARED = 2**18
-"""Values that are standardised at a time."""
 
 
 @dataclass(frozen=True)
@@ -329,7 +326,4 @@ def _prepared(
     learner: Learner, prepare: Prepare, raw: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What is learned from, on the CPU: see `Prepare` and `Output.standardise`."""
-    # In parts that stay in the processor's cache; the result is the same.
-    at_once = max(1, _PREPARED // max(1, raw[:1].numel()))
-    x = torch.cat([prepare(part) for part in torch.split(raw, at_once)])
-    return x, learner.output.standardise(target)
+    return prepared(prepare, raw), learner.output.standardise(target)

@@ -27,6 +27,7 @@ def test_the_pages_are_these() -> None:
         "configuration.md",
         "gates.md",
         "operations.md",
+        "scale-out.md",
         "scale.md",
         "security.md",
         "strategies.md",

@@ -57,5 +57,5 @@ def _shown(ws: Workspace, plan: Plan, *, done: bool) -> Migrated:
         events=plan.events,
         size=plan.size,
         goes_on=plan.goes_on,
-        setting=f'uri = "{plan.target}"',
+        setting=None if plan.own_file else f'uri = "{plan.target}"',
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,24 @@ def test_a_hundred_files_are_six_experiences(workspace: Path) -> None:
         assert [e.id for e in trace(str(workspace), name).experiences] == [one.id]
     again = bring(workspace, ("again.csv", texts[40])).files[0]
     assert (again.outcome, again.experience) == ("known", known(workspace)[2].id)
+
+
+def test_each_footer_is_read_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many files for one experience the work is by the file, not by the pair of files."""
+    from perdure.tasks.experiences import gathering
+
+    read: list[Path] = []
+    usual = gathering.facts_of
+
+    def counted(path: Path) -> dict[str, Any]:
+        read.append(path)
+        return usual(path)
+
+    monkeypatch.setattr(gathering, "facts_of", counted)
+    setting(workspace, "join = 5000", instead="join = 200")
+    bring(workspace, *((f"{i}.csv", kit.table(i + 2, 12)) for i in range(30)))
+    assert parts(workspace) == [[f"{i}.csv" for i in range(30)]]
+    assert len(read) == len(set(read)) == 30
 
 
 def test_a_large_file_is_alone_and_the_order_is_kept(workspace: Path) -> None:

@@ -163,6 +163,23 @@ def test_the_copy_learns_the_same_bits(root: Path, tmp_path: Path) -> None:
     assert last[0].learning_key == last[1].learning_key
 
 
+def test_a_model_moves_to_another_file_and_back(root: Path, tmp_path: Path) -> None:
+    old = kit.registry(root)
+    before = old.versions(), old.history()
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    migrate(str(root), uri, yes=True)
+    use(root, uri)
+    own = root / ".perdure" / "mlflow.db"
+    own.unlink()
+    assert migrate(str(root), f"sqlite:///{own}", yes=True).setting is None
+    path = root / "perdure.toml"
+    path.write_text(path.read_text().replace(f'uri = "{uri}"', ""))
+    new = kit.registry(root)
+    assert [one.created_at for one in new.versions()] == [one.created_at for one in before[0]]
+    assert new.history() == before[1]
+    assert all(check.ok for check in verify(str(root), 5).checks)
+
+
 def test_mlflow_loads_a_version_of_the_copy(root: Path, tmp_path: Path) -> None:
     import mlflow
     import pandas as pd

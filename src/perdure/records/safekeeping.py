@@ -45,8 +45,9 @@ class Migrated:
     """Bytes of the versions' files, with those of their runs."""
     goes_on: bool
     """An earlier call was cut short, and this one goes on with its copy."""
-    setting: str
-    """What stands in `[tracking]` of `perdure.toml` afterwards."""
+    setting: str | None
+    """What stands in `[tracking]` of `perdure.toml` afterwards, without a password; None: no `uri`,
+    for the target is the workspace's own file."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Plan:
     events: int
     goes_on: bool
     """Whether an earlier call was killed: this one goes on with its copy."""
+    own_file: bool
+    """Whether the target is the file in the workspace, which needs no setting."""
 
 
 class Migration:
@@ -92,6 +94,8 @@ class Migration:
             runs=sum(1 for _ in self.source.runs(self._learning)),
             events=len(registry.history()),
             goes_on=goes_on,
+            own_file=sqlite_path(self.target.client.uri)
+            == self.source.workspace.state / "mlflow.db",
         )
 
     def copy(self, by: str) -> None:

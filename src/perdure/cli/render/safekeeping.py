@@ -52,8 +52,12 @@ def migrated(result: Migrated) -> None:
         say("To do it: the same command with [bold]--yes[/]")
         return
     say(f"Copied and compared: {what}. {_champion(result.champion)}")
-    say("The workspace still uses the old registry. To use the new one, put into perdure.toml:")
-    say(f"  \\[tracking]\n  {escape(result.setting)}", soft_wrap=True)
+    say("The workspace still uses the old registry. To use the new one:")
+    if result.setting is None:
+        say("  take uri out of \\[tracking] in perdure.toml")
+    else:
+        say(f"  \\[tracking]\n  {escape(result.setting)}", soft_wrap=True)
+        say("  in perdure.toml")
     say(f"→ then {escape(console.command('perdure verify'))}", style="dim")
 
 

@@ -52,7 +52,7 @@ def _ending(result: Ingest) -> Ending:
     if refused:
         one, count = refused[0], f"{len(refused)} of {len(result.files)} files"
         return "Refused", f"{count}; {one.file}: {'; '.join(one.reasons) or 'unreadable'}"
-    rows = sum(one.rows for one in result.files)
+    rows = sum(one.rows - one.joined_rows for one in result.files)
     if not rows:
         return "Nothing to do", "There was no new file."
     return "Ingested", f"{len(result.files)} files with {rows:,} rows."
@@ -81,20 +81,24 @@ def ingest(workspace: str = ".", paths: list[str] | None = None, settled: bool =
         files = inbox.arrived(ws, paths, images=rules.kind == "image", rest_s=rest_s)
         finish(ws)
         known = list(experiences.list_experiences(ws))
-        taken = [(file, one) for file in files if (one := accept(ws, file, rules, known))]
-        results, revision = version(ws, [one for _, one in taken])
-        for file, _ in taken:
+        results: list[Ingested] = []
+        taken = [file for file in files if accept(ws, file, rules, known, results)]
+        if made := _join_waiting(ws, rules, known):
+            results = joining.made_of(results, made)
+        results = joining.still_waiting(ws, rules, known, results)
+        results, revision = version(ws, results)
+        for file in taken:
             inbox.let_go(ws, file)
         if not files and not settled:  # a person asks, perhaps because of `perdure doctor`
             _push_lacking(ws)
-        if joined := _join_waiting(ws, rules):
-            more, revision = version(ws, [joined])
+        if made := _join_waiting(ws, rules):  # with what another clone let wait
+            more, revision = version(ws, [made])
             results += more
     for one in results:
         note(f"{one.file}: {one.outcome}, {one.rows} rows, {one.refused_rows} refused")
     engine.report(ws, "ingest", _markdown(results), "What became of each file")
     _tell(ws, results)
-    return Ingest(tuple(results), revision)
+    return Ingest(tuple(results), revision, joining.hint(ws, results))
 
 
 def _tell(ws: Workspace, results: list[Ingested]) -> None:
@@ -120,8 +124,12 @@ def _note_refusal(ws: Workspace, result: Ingested) -> None:
 
 
 def accept(
-    ws: Workspace, arrived: Arrived, rules: Schema, known: list[Experience]
-) -> Ingested | None:
+    ws: Workspace,
+    arrived: Arrived,
+    rules: Schema,
+    known: list[Experience],
+    results: list[Ingested],
+) -> bool:
     """Read and check one file, and write what was accepted and what was refused.
 
     Nothing is versioned yet, and the file stays where it is: cut short here, it is simply
@@ -132,15 +140,17 @@ def accept(
         arrived: The file.
         rules: The schema.
         known: Every experience so far; a new one is added.
+        results: What has become of the files before; that of this one is added.
 
     Returns:
-        What has become of it; None: it is left in the inbox for the next time.
+        Whether it was taken, and not left in the inbox for the next time.
     """
     file = arrived.path
     if inbox.is_foreign(ws, file):
-        return _refuse_link(ws, file)
+        results.append(_refuse_link(ws, file))
+        return True
     if inbox.is_unreadable(ws, file):
-        return None
+        return False
     try:
         found = _check(ws, file, rules, known)
         wrong = (*found.whole, *found.summary) if found.whole else ()
@@ -148,10 +158,12 @@ def accept(
         hint = f" → {refusal.hint}" if refusal.hint else ""
         found, wrong = None, (refusal.message + hint,)
     if inbox.has_changed(ws, arrived):
-        return None
+        return False
     if found is None or wrong:
-        return _refuse(ws, file, wrong, found)
-    return _take(ws, file, found, rules, known)
+        results.append(_refuse(ws, file, wrong, found))
+    else:
+        results[:] = _take(ws, file, found, rules, known, results)
+    return True
 
 
 def _check(ws: Workspace, file: Path, rules: Schema, known: Sequence[Experience]) -> Checked:
@@ -177,9 +189,18 @@ def _check(ws: Workspace, file: Path, rules: Schema, known: Sequence[Experience]
 
 
 def _take(
-    ws: Workspace, file: Path, found: Checked, rules: Schema, known: list[Experience]
-) -> Ingested:
-    """Make an experience of what a file brought, or let its rows wait for those of later ones."""
+    ws: Workspace,
+    file: Path,
+    found: Checked,
+    rules: Schema,
+    known: list[Experience],
+    results: Sequence[Ingested],
+) -> list[Ingested]:
+    """Make an experience of what a file brought, or let its rows wait for those of later ones.
+
+    Returns:
+        What has become of the files before, as it is now, and of this one.
+    """
     brought = content.content_sha256(found.accepted)
     offered = content.content_sha256(found.offered) if len(found.aside) else brought
     # A file that arrives again offers the same, whichever classes were let in meanwhile.
@@ -187,7 +208,10 @@ def _take(
     waiting = experiences.waiting_files(ws, known)
     new = same is None and not {offered, brought} & {one.file.content for one in waiting}
     own = SourceFile(file.name, offered, len(found.accepted), _counted(found.aside, rules))
-    made = joining.batch(ws, rules, known, (own, found.accepted)) if new else None
+    if new and joining.stays_alone(ws, own) and (before := _join_waiting(ws, rules, known)):
+        results = joining.made_of(results, before)
+    least = ws.config.data.join_rows
+    made = joining.batch(ws, rules, known, (own, found.accepted), least) if new else None
     name = same.id if same else None
     if made:
         name = experiences.experience_id(experiences.next_number(known), made.sha256)
@@ -207,7 +231,7 @@ def _take(
         folder=folder,
         refused_share=len(found.bad_rows) / found.rows,
         joined_rows=rows - own.rows,
-        notes=(*found.notes, *joining.notes(ws, rules, known, own, made, found.new)) if new else (),
+        notes=_notes(ws, found, rules, known, made) if new else (),
         distinct_rows=made.distinct_rows if made else None,
         files=made.file_rows if made else (),
     )
@@ -215,7 +239,8 @@ def _take(
         _note_refusal(ws, result)
     if made:
         joining.write(ws, made, rules, known)
-    elif new:
+        return joining.made_of(results, result, own)
+    if new:
         experiences.write_waiting(
             ws,
             ws.waiting,
@@ -226,22 +251,43 @@ def _take(
             rules.form,
             joining.unlisted(found.accepted, rules),
         )
-    return result
+    return [*results, result]
 
 
-def _join_waiting(ws: Workspace, rules: Schema) -> Ingested | None:
+def _notes(
+    ws: Workspace,
+    found: Checked,
+    rules: Schema,
+    known: Sequence[Experience],
+    made: joining.Batch | None,
+) -> tuple[str, ...]:
+    """What is no refusal; what is said of a file that waits stands only at the end."""
+    if made is None:
+        return found.notes
+    return (*found.notes, *joining.notes(ws, rules, known, made, found.new))
+
+
+def _join_waiting(
+    ws: Workspace, rules: Schema, known: list[Experience] | None = None
+) -> Ingested | None:
     """Make an experience of what waits, where it is enough without another file.
 
-    So it is where `data.min_rows` was lowered, or where two clones each let a file wait.
+    So it is where files are smaller than `data.join`, where `data.min_rows` was lowered, or where
+    two clones each let a file wait.
+
+    Args:
+        ws: The workspace.
+        rules: The schema.
+        known: Every experience; a new one is added. None: they are read where something waits.
     """
     if not experiences.waiting_files(ws, ()):  # no experience is read for it
         return None
-    known = list(experiences.list_experiences(ws))
+    known = list(experiences.list_experiences(ws)) if known is None else known
     made = joining.batch(ws, rules, known)
     if made is None:
         return None
     _begin(ws, experiences.experience_id(experiences.next_number(known), made.sha256))
-    notes = joining.notes(ws, rules, known, None, made)
+    notes = joining.notes(ws, rules, known, made)
     last = made.files[-1]
     return Ingested(
         file=last.name,
@@ -332,6 +378,7 @@ def version(ws: Workspace, results: list[Ingested]) -> tuple[list[Ingested], Dat
         The results, with the ids that the experiences have now, and the revision.
     """
     names = [r.experience or f"{r.outcome} {r.file}" for r in results if r.outcome != "known"]
+    names = list(dict.fromkeys(names))  # files that were joined have the same experience
     if experiences.unfinished(ws) is not None:
         renamed = record(ws, sharing.message(names))
         results = [_as_recorded(ws, result, renamed) for result in results]
@@ -344,6 +391,9 @@ def _as_recorded(ws: Workspace, result: Ingested, renamed: dict[str, str]) -> In
     if result.experience is None:
         return result
     id_ = renamed.get(result.experience, result.experience)
+    if not id_ and result.outcome == "joined":
+        waits = "its rows are in an experience of another clone, or wait"
+        return replace(result, outcome="waiting", experience=None, notes=(*result.notes, waits))
     if not id_:  # another clone's experience has the rows that it was made with
         rows = result.files[-1].rows
         waits = f"{rows} rows wait; the others are in an experience of another clone"
@@ -352,7 +402,8 @@ def _as_recorded(ws: Workspace, result: Ingested, renamed: dict[str, str]) -> In
             notes=(*result.notes, waits), distinct_rows=None, files=(),
         )  # fmt: skip
     ours = id_ in (experiences.unfinished(ws) or ())
-    outcome = result.outcome if ours or result.outcome != "ingested" else "known"
+    made = result.outcome in ("ingested", "joined")
+    outcome = "known" if made and not ours else result.outcome
     return replace(result, experience=id_, outcome=outcome)
 
 

@@ -94,7 +94,7 @@ def _waiting_files(ws: Workspace, known: tuple[Experience, ...]) -> list[Json]:
             "file": one.file.name,
             "rows": one.file.rows,
             "since": one.since,
-            "joins": ws.config.data.join and form in (None, one.form),
+            "joins": bool(ws.config.data.join) and form in (None, one.form),
         }
         for one in found
     ]

@@ -33,7 +33,7 @@ task = {task}
 # test = 0.2             # share of the rows held out for the gates, by a hash of their content
 # validation = 0.1       # share that training watches but does not learn from
 # min_rows = 30          # a file with fewer rows waits for the next
-# join = true            # false: it is refused instead
+# join = true            # false: it is refused; 1000: files of an ingest make so many rows together
 
 [training]
 strategies = ["replay"]  # or {combined}

@@ -6,19 +6,22 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from perdure.errors import ConfigError, Corrupt, Fault
 from perdure.strategies.export import archive
 
 BATCHES = (1, 2, 32, 1000)
-"""Numbers of rows that every exported graph is tried on; the last is less for large rows."""
+"""Numbers of rows that every exported graph is tried on; the last is less for a large network."""
 RTOL, ATOL = 1e-5, 1e-6
 """So far a graph's outputs may be from the module's: relative to them, and absolute."""
-TRIED_VALUES = 2**22
-"""Input values, at most, of the largest number of rows; bounds the memory."""
+TRIED_VALUES = 2**24
+"""Values that a graph computes, at most, of the largest number of rows, which is more than 32 in
+any case; bounds time and memory."""
 
 _exported: dict[str, nn.Module] = {}
 """The graph that was exported last, by its file's SHA-256, until someone loads these bytes.
@@ -108,8 +111,38 @@ def _plain(program: torch.export.ExportedProgram) -> None:
             node.meta.pop(name, None)
 
 
+class _Counting(torch.fx.Interpreter):
+    """Runs a graph, and counts the values that its operations give."""
+
+    def __init__(self, loaded: torch.fx.GraphModule) -> None:
+        super().__init__(loaded)
+        self.values = 0
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run one operation."""
+        found = super().run_node(n)
+        if n.op == "call_function":
+            parts = found if isinstance(found, (tuple, list)) else (found,)
+            self.values += sum(part.numel() for part in parts if isinstance(part, Tensor))
+        return found
+
+
+def size(loaded: nn.Module, probe: Tensor) -> int:
+    """How many values an exported graph computes of one row: all layers and steps together.
+
+    Args:
+        loaded: As `load` gives it.
+        probe: (rows, ...) of `features.encode`, at least one row.
+    """
+    assert isinstance(loaded, torch.fx.GraphModule)
+    counting = _Counting(loaded)
+    with torch.no_grad():
+        counting.run(probe[:1])
+    return counting.values
+
+
 def _compare(module: nn.Module, loaded: nn.Module, probe: Tensor) -> None:
-    most = max(BATCHES[-2] + 1, TRIED_VALUES // max(1, probe[0].numel()))
+    most = max(BATCHES[-2] + 1, TRIED_VALUES // max(1, size(loaded, probe)))
     for rows in (min(rows, most) for rows in BATCHES):
         batch = torch.cat([probe] * -(-rows // len(probe)))[:rows]
         with torch.no_grad():

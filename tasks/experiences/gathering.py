@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,6 +293,19 @@ def _rows_of(ws: Workspace, offered: str, form: str) -> Path | None:
 
 
 def _waiting_of(path: Path) -> Waiting:
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise _damaged(path, error) from error
+    return _footer(path, seen.st_ino, seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=10_000)
+def _footer(path: Path, _inode: int, _changed_ns: int, _size: int) -> Waiting:
+    """What a file says of itself: read once as long as it is the same file.
+
+    An ingest asks for what waits with each file that it takes.
+    """
     try:
         facts = facts_of(path)
         number, short = path.stem.split("-")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perdure.config import Workspace
-from perdure.errors import Corrupt
+from perdure.errors import Corrupt, Fault
 from perdure.records import (
     Change,
     Evaluation,
@@ -63,8 +63,14 @@ class Registry:
 
         Raises:
             Corrupt: An alias is on a version that Perdure did not write.
+            Fault: This registry is an unfinished copy of another one.
         """
         snapshot = self._snapshot()
+        if codec.COPYING in snapshot.tags:
+            raise Fault(
+                f"the model {self.name} here is an unfinished copy; nothing was read or changed",
+                hint="set tracking.uri as it was, then perdure migrate once more",
+            )
         ours = {alias: n for alias, n in snapshot.aliases.items() if alias in codec.ALIASES}
         found = {
             number: codec.version(row.version, row.run_id, row.created, row.tags)

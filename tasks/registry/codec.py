@@ -55,6 +55,12 @@ NUMBER = PREFIX + "version"
 """Of the run of a removed version: its number."""
 MANIFEST = PREFIX + "manifest_sha256"
 """Digest of a version folder's manifest, and so of every file in it."""
+COPYING = PREFIX + "copying"
+"""Of a registered model: it is an unfinished copy, and from where, as JSON."""
+COPIED = PREFIX + "copied_from"
+"""Of a registered model: from where it was copied, and when, as JSON."""
+CREATED = PREFIX + "created"
+"""Of a version that was copied: when it was registered at first, in MLflow's milliseconds."""
 LAST_CHANGE = PREFIX + "last_change"
 RECORDED = PREFIX + "aliases"
 """Champion and challenger as the last change left them, as JSON."""
@@ -182,7 +188,7 @@ def version(number: int, run_id: str, created: int, tags: Mapping[str, str]) -> 
             reasons=tuple(json.loads(join(PREFIX + "reasons", tags) or "[]")),
             replaced=_number(tags.get(PREFIX + "replaced", NONE)),
             run_id=run_id,
-            created_at=stamp(created),
+            created_at=stamp(int(tags.get(CREATED, created))),
             score=_score(tags.get(SCORE)),
             package_sha256=tags.get(PACKAGE),
             manifest_sha256=tags.get(MANIFEST),

@@ -41,6 +41,7 @@ COMMANDS = [
     "backup",
     "restore",
     "prune",
+    "migrate",
     "forget",
     "trace",
     "verify",

@@ -89,3 +89,27 @@ def test_init_with_few_rows_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
     said = cli("retrain", "-w", root)
     assert (said.code, "Nothing is pending" in said.out) == (0, True)
     assert cli("status", "-w", root, "--json").json["experiences"] == 0
+
+
+def test_joined_files_are_one_line_and_many_experiences_a_hint(cli: Cli, workspace: Path) -> None:
+    path = workspace / "perdure.toml"
+    text = path.read_text()
+    path.write_text(text.replace("[training]", "join = 100\n\n[training]", 1))
+    for number in (2, 3, 4):
+        kit.arrive(workspace, f"{number}.csv", kit.table(number, 50))
+    said = cli("ingest", "-w", workspace)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "✓ 3.csv", "  50 rows of 1 file that waited joined", "✓ 4.csv", "Next",
+    ]  # fmt: skip
+    assert "100 rows" in lines[0]
+    path.write_text(text.replace("[training]", "min_rows = 5\n\n[training]", 1))
+    for number in range(50):
+        kit.arrive(workspace, f"small-{number}.csv", kit.table(number + 10, 6))
+    lines = cli("ingest", "-w", workspace).out.splitlines()
+    assert [line for line in lines if line.startswith("Hint: ")] == [
+        "Hint: 50 experiences have fewer than 500 rows, and each makes a version; "
+        "[data] join = 1000 in perdure.toml makes fewer of the small files of one ingest"
+    ]
+    assert lines[-1].startswith("Next: ")

@@ -70,6 +70,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     found["down"] = _json(root, "down")
     found["logs"] = _json(root, "logs")
     found["prune"] = _json(root, "prune")
+    found["migrate"] = _json(root, "migrate", "--to", f"sqlite:///{folder / 'other.db'}", "--yes")
     found["forget"] = _json(root, "forget", "--where", "colour == 'red'", "--reason", "88")
     found["backup"] = _json(root, "backup", str(folder / "backups"))
     again = [str(folder / "backups"), str(folder / "again"), "--json"]
@@ -134,6 +135,7 @@ NAMES = (
     "backup",
     "restore",
     "prune",
+    "migrate",
     "forget",
     "trace",
     "served",

@@ -27,6 +27,7 @@ def test_the_pages_are_these() -> None:
         "configuration.md",
         "gates.md",
         "operations.md",
+        "scale-out.md",
         "scale.md",
         "security.md",
         "strategies.md",
@@ -60,9 +61,11 @@ def _is_told(word: str) -> bool:
     """MLflow's tags and Prefect's events begin with the same word."""
     from perdure.orchestration import events
     from perdure.tasks.registry import codec
+    from perdure.tasks.registry.migrating.ends import COPY_OF
 
     tags = {codec.INTENT, codec.EVENTS, codec.LAST_CHANGE, codec.RECORDED, codec.TOURNAMENT}
-    tags |= {codec.FINDINGS, codec.REMOVED, events.BY}
+    tags |= {codec.FINDINGS, codec.REMOVED, codec.COPYING, codec.COPIED, codec.CREATED, COPY_OF}
+    tags.add(events.BY)
     return word in tags | set(typing.get_args(events.EventName)) | {
         "perdure.toml",
         "perdure.model.weather",

@@ -215,7 +215,7 @@ def test_what_arrives_while_a_folder_is_ingested_is_not_lost(
     batch = picture_kit.folder(images / "inbox" / "batch", picture_kit.files(20, seed=6))
     usual = flow.accept
 
-    def slow(*arguments: Any) -> Ingested | None:
+    def slow(*arguments: Any) -> bool:
         done = usual(*arguments)
         (batch / "dark" / "late.png").write_bytes(picture_kit.png(picture_kit.pixels("dark", 1)))
         return done

@@ -148,7 +148,10 @@ def test_files_of_one_call_are_joined_in_their_order(workspace: Path) -> None:
     for number in range(2, 9):
         kit.arrive(workspace, f"{number}.csv", small(number))
     found = ingest.fn(str(workspace)).files
-    assert [one.outcome for one in found] == ["waiting", "waiting", "ingested"] * 2 + ["waiting"]
+    assert [one.outcome for one in found] == ["joined", "joined", "ingested"] * 2 + ["waiting"]
+    first, second = known(workspace)[1:]
+    assert [one.experience for one in found] == [first.id] * 3 + [second.id] * 3 + [None]
+    assert [one.rows - one.joined_rows for one in found] == [12] * 7
     assert [e.rows for e in known(workspace)] == [120, 36, 36]
     assert waiting(workspace) == [("8.csv", 12)]
 
@@ -295,7 +298,7 @@ def test_a_regression_waits_too(tmp_path: Path) -> None:
         kit.arrive(tmp_path / "workspace", f"{start}.csv",
                    "\n".join(["a,b,y", *number[start : start + 20]]) + "\n")  # fmt: skip
     found = ingest.fn(str(tmp_path / "workspace")).files
-    assert [(one.outcome, one.rows) for one in found] == [("waiting", 20), ("ingested", 40)]
+    assert [(one.outcome, one.rows) for one in found] == [("joined", 20), ("ingested", 40)]
 
 
 def test_the_first_file_may_wait(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from perdure.orchestration import engine
 from tests.promises import kit
 
 REPOSITORY = Path(__file__).parents[2]
-DRIVERS = (("retrain", "rollback", "small"), ("tournament", "ingest", "promote"))
+DRIVERS = (("retrain", "rollback", "small"), ("tournament", "ingest", "promote", "join"))
 """Two, for most machines have two cores."""
 NAMES = tuple(name for names in DRIVERS for name in names)
 Results = dict[str, dict[str, Any]]
@@ -94,6 +94,13 @@ def test_what_the_commands_leave(results: Results) -> None:
     ]
     assert [q[0] for q in small["quarantined"]] == ["2.csv"]
     assert small["inbox"] == [".gitkeep"]
+
+    joined = results["join"]["done"]
+    assert [e[2:] for e in joined["experiences"][1:]] == [
+        [111, "1.csv, 2.csv, 3.csv"], [40, "4.csv"], [120, "5.csv"], [48, "6.csv, 7.csv"],
+    ]  # fmt: skip
+    assert joined["waiting"] == []
+    assert joined["inbox"] == [".gitkeep"]
 
     learned = results["retrain"]["done"]
     assert [v["verdict"] for v in learned["versions"]] == ["passed", "passed", "refused"]

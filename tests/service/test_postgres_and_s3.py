@@ -2,7 +2,7 @@
 
 MLflow and Prefect keep what they know in PostgreSQL, and ask for a password; files of versions and
 data lie in S3. One clone ingests, another learns, a third goes back, and the servers are started
-anew in between.
+anew in between. And a workspace of one machine moves there, by the commands of docs/scale-out.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,9 @@ import httpx
 import pytest
 
 from perdure import config
+from perdure.flows.retrain import retrain
 from perdure.tasks import data_versions
+from tests.docs import pages
 from tests.promises import kit
 from tests.service.conftest import end, until
 from tests.service.object_store import environment, serve
@@ -221,3 +224,147 @@ def test_ingest_here_learn_there_and_go_back_elsewhere(team: Team, store: Any) -
     assert stored(store, "data/files/md5/")
     assert not (second / ".perdure" / "mlflow.db").exists()
     assert not (second / ".perdure" / "prefect.db").exists(), "the runs are on the server"
+
+
+class Page:
+    """The commands of docs/scale-out.md, with addresses of this machine in place of its own."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.ports = free_port(), free_port()
+        self.folder = folder
+        self.names = {
+            "servers.example.com:5000": f"127.0.0.1:{self.ports[0]}",
+            "servers.example.com:4200": f"127.0.0.1:{self.ports[1]}",
+            "--host 0.0.0.0 --port 5000": f"--host 127.0.0.1 --port {self.ports[0]}",
+            "--host 0.0.0.0 --port 4200": f"--host 127.0.0.1 --port {self.ports[1]}",
+            "ssh://git@servers.example.com/srv/git/weather.git": str(folder / "weather.git"),
+            "/srv/git/weather.git": str(folder / "weather.git"),
+            "/mnt/backups": str(folder / "backups"),
+            "/var/run/postgresql": str(database.folder),
+            "a-long-password": PASSWORD,
+        }
+        assert PROGRAMS is not None
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]
+            ),
+            "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
+            "PGHOST": str(database.folder),
+            "PGUSER": "postgres",
+            **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "test@localhost" for who in ("AUTHOR", "COMMITTER")},
+            # Else it starts a dozen processes, for what nobody asks of it here.
+            "MLFLOW_WORKERS": "1",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        self.who = self.blocks("1. On every machine", "sh")[1]
+
+    def blocks(self, heading: str, language: str) -> list[str]:
+        """The blocks of a section."""
+        part = pages.after(f"\n## {heading}\n", pages.text("scale-out.md")).partition("\n## ")[0]
+        found = list(pages.blocks(part, language))
+        assert found
+        for number, block in enumerate(found):
+            for name, here in self.names.items():
+                block = block.replace(name, here)
+            assert "example.com" not in block
+            found[number] = block
+        return found
+
+    def run(self, block: str, place: Path) -> str:
+        """Run a block as a person would; each command must end well."""
+        done = subprocess.run(
+            ["bash", "-e", "-c", self.who + block],
+            cwd=place,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, block: str, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                ["bash", "-e", "-c", block],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def status(self, path: str) -> int:
+        """What a server answers whom it does not know; 0: nothing yet."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{path}", timeout=30).status_code
+        except httpx.HTTPError:
+            return 0
+
+    def serve(self) -> list[subprocess.Popen[bytes]]:
+        """Step 2."""
+        databases, mlflow, prefect, bare = self.blocks("2. The servers", "sh")
+        [settings] = self.blocks("2. The servers", "ini")
+        (self.folder / "auth.ini").write_text(settings, encoding="utf-8")
+        self.run(databases, self.folder)
+        self.run(bare, self.folder)
+        started = [
+            self.start(mlflow, self.folder / "mlflow.log"),
+            self.start(prefect, self.folder / "prefect.log"),
+        ]
+        search = f"{self.ports[0]}/api/2.0/mlflow/experiments/search"
+        until(lambda: self.status(search) == 401, 300)
+        until(lambda: self.status(f"{self.ports[1]}/api/admin/version") == 401, 300)
+        return started
+
+
+def local(folder: Path) -> Path:
+    """A workspace as `init` makes one: two versions, and an experience that is pending."""
+    root = folder / "old" / "weather"
+    root.mkdir(parents=True)
+    kit.git(root, "init", "--quiet", "--initial-branch=main")
+    kit.make(root)
+    kit.ingest(root, kit.table(2))
+    assert len(retrain.fn(str(root)).learned) == 2
+    kit.ingest(root, kit.table(3))
+    return root
+
+
+@pytest.mark.timeout(1800)  # some thirty commands, each a process that imports everything
+def test_a_workspace_moves_to_the_servers_as_the_page_says(store: Any, tmp_path: Path) -> None:
+    database = Database(tmp_path / "postgres")
+    servers: list[subprocess.Popen[bytes]] = []
+    page = Page(tmp_path, database)
+    try:
+        servers = page.serve()
+        root = local(tmp_path)
+        moved, checked = page.blocks("3. The workspace moves", "sh")
+        [tracking] = page.blocks("3. The workspace moves", "toml")
+        said = page.run(moved, root)
+        assert said.count("would be copied; nothing was changed.") == 1
+        assert "Copied and compared: 2 versions" in said
+        assert f'uri = "http://127.0.0.1:{page.ports[0]}"' in said
+        with (root / "perdure.toml").open("a", encoding="utf-8") as file:
+            file.write("\n" + tracking)
+        page.run(checked, root)
+
+        [there] = page.blocks("4. Another clone", "sh")
+        (tmp_path / "new").mkdir()
+        page.run(there, tmp_path / "new")
+        second = tmp_path / "new" / "weather"
+        for place in (root, second):
+            now = json.loads(page.run("perdure status --json", place))
+            assert (now["champion"]["version"], now["experiences"], now["pending"]) == (3, 3, [])
+        page.run("perdure verify", second)
+        page.run("perdure rollback --to 1 --reason complaints", second)
+        assert json.loads(page.run("perdure status --json", root))["champion"]["version"] == 1
+        assert not (second / ".perdure" / "mlflow.db").exists()
+        assert [key for key in stored(store, "mlflow/") if key.endswith("model.pt2")]
+        assert stored(store, "data/files/md5/")
+    finally:
+        for server in servers:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(60)
+        database.stop()

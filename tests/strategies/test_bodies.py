@@ -117,7 +117,7 @@ def test_what_is_saved_gives_the_same_when_it_is_read_back(case: Case, tmp_path:
 def test_it_exports_for_any_number_of_rows(case: Case, tmp_path: Path) -> None:
     model = train(case, 1)[0].eval()
     x, _ = rows_of(case[1], 14)
-    graph.export(model, x, tmp_path / "model.pt2")  # compares 1, 2, 32 and 1000 rows
+    graph.export(model, x, tmp_path / "model.pt2")  # compares 1, 2, 32 and up to 1000 rows
     loaded = graph.load(tmp_path / "model.pt2")
     with torch.no_grad():
         torch.testing.assert_close(loaded(x[:5]), model(x[:5]))
@@ -368,3 +368,40 @@ def test_a_file_that_could_run_code_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "resnet18.pth").write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ConfigError, match=r"is no safetensors file .* may run code"):
         build("resnet18", (3, 32, 32), 7, {"weights": "resnet18.pth"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("factory", "inputs", "least", "most"),
+    [("mlp", 40, 1000, 1000), ("lstm", (128, 33), 33, 200), ("transformer", (128, 33), 33, 100)],
+)
+def test_an_export_is_tried_on_fewer_rows_of_a_larger_network(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    factory: str,
+    inputs: int | tuple[int, int],
+    least: int,
+    most: int,
+) -> None:
+    """By what the network computes of a row: of a text that is a thousand times what it has."""
+    rows: list[int] = []
+    usual = graph.alike
+
+    def counted(expected: Tensor, found: Tensor) -> bool:
+        rows.append(len(expected))
+        return usual(expected, found)
+
+    monkeypatch.setattr(graph, "alike", counted)
+    torch.manual_seed(3)
+    model = build(factory, inputs, 2, {}, Path()).eval()
+    x = torch.ones(4, *(inputs if isinstance(inputs, tuple) else (inputs,)))
+    graph.export(model, x, tmp_path / "model.pt2")
+    assert rows[:3] == [1, 2, 32]
+    assert least <= rows[3] <= most
+    values = graph.size(graph.load(tmp_path / "model.pt2"), x)
+    assert rows[3] == min(1000, max(33, graph.TRIED_VALUES // values))
+    # Every operation counts, with all steps of a layer: twice the places are twice the values.
+    if isinstance(inputs, tuple) and factory == "lstm":
+        half = build(factory, (inputs[0] // 2, inputs[1]), 2, {}, Path()).eval()
+        graph.export(half, x[:, : inputs[0] // 2], tmp_path / "half.pt2")
+        ratio = values / graph.size(graph.load(tmp_path / "half.pt2"), x[:, : inputs[0] // 2])
+        assert 1.9 < ratio < 2.1

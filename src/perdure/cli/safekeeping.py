@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("perdure backup /mnt/backups/weather --keep 14"))(backup)
     app.command(epilog=example("perdure restore /mnt/backups/weather weather"))(restore)
     app.command(epilog=example("perdure prune --yes"))(prune)
+    app.command(epilog=example("perdure migrate --to http://mlflow.internal:5000 --yes"))(migrate)
 
 
 def backup(
@@ -91,3 +92,24 @@ def prune(
     result = flow(root(workspace), keep, keep_days, yes)
     console.emit_json(result) if json else render.pruned(result)
     raise typer.Exit(1 if result.left else 0)
+
+
+def migrate(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="URI", help="The other MLflow, as `tracking.uri` would name it."
+        ),
+    ],
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Copy it; by default it is only shown what would be copied."),
+    ] = False,
+    workspace: Where = None,
+    json: AsJson = False,
+) -> None:
+    """Copy the model's registry to another MLflow: versions, runs, history and aliases."""
+    from perdure.flows.migrate import migrate as flow
+
+    result = flow(root(workspace), to, yes)
+    console.emit_json(result) if json else render.migrated(result)

@@ -105,8 +105,9 @@ class DataConfig(Section):
     """Share of the rows that training watches but does not learn from."""
     min_rows: Annotated[int, Field(ge=2)] = 30
     """A file with fewer accepted rows is not an experience by itself."""
-    join: bool = True
-    """Whether such files wait and are joined until they make an experience, or are refused."""
+    join: bool | Annotated[int, Field(ge=2)] = True
+    """Whether such files wait and are joined until they make an experience, or are refused; a
+    number: the files of one ingest with fewer rows than this are joined until they have as many."""
 
     @field_validator("path")
     @classmethod
@@ -117,6 +118,20 @@ class DataConfig(Section):
         if parts[0].startswith("."):
             raise ValueError("must not be hidden: git, DVC and Perdure have such folders")
         return value
+
+    @property
+    def join_rows(self) -> int:
+        """A file with fewer accepted rows is joined with those that arrive after it."""
+        return self.min_rows if isinstance(self.join, bool) else self.join
+
+    @model_validator(mode="after")
+    def _more_is_joined_than_must(self) -> DataConfig:
+        if self.join_rows < self.min_rows:
+            raise ValueError(
+                f"join = {self.join} is less than min_rows = {self.min_rows}: files with fewer "
+                "rows than min_rows are joined in any case; true leaves it at that"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_rows_train(self) -> DataConfig:

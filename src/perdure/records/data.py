@@ -130,12 +130,13 @@ class Ingested:
     """What became of one file.
 
     `outcome` is `ingested` (an experience, perhaps less some refused rows, perhaps with the rows
-    of earlier files), `waiting` (too few rows; they wait for those of later files), `known` (its
-    content was here already) or `quarantined` (refused whole).
+    of earlier files), `joined` (its rows are in the experience of a later file of the same call),
+    `waiting` (too few rows; they wait for those of later files), `known` (its content was here
+    already) or `quarantined` (refused whole).
     """
 
     file: str
-    outcome: Literal["ingested", "waiting", "known", "quarantined"]
+    outcome: Literal["ingested", "joined", "waiting", "known", "quarantined"]
     experience: str | None
     rows: int
     refused_rows: int

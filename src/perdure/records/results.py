@@ -49,6 +49,8 @@ class Ingest:
 
     files: tuple[Ingested, ...]
     data: DataRevision
+    hint: str | None = None
+    """A setting that suits such files better; None: none does."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,31 @@ class BackedUp:
 
 
 @dataclass(frozen=True)
+class Migrated:
+    """A registry that was copied to another MLflow, or would be."""
+
+    done: bool
+    """False: it was only shown what would be copied."""
+    model: str
+    source: str
+    """Address of the registry that is copied, without a password; the same of `target`."""
+    target: str
+    versions: int
+    champion: int | None
+    runs: int
+    """Runs of learning steps, those of removed versions too, and that of the model's life."""
+    events: int
+    """Events of the history."""
+    size: int
+    """Bytes of the versions' files, with those of their runs."""
+    goes_on: bool
+    """An earlier call was cut short, and this one goes on with its copy."""
+    setting: str | None
+    """What stands in `[tracking]` of `perdure.toml` afterwards, without a password; None: no `uri`,
+    for the target is the workspace's own file."""
+
+
+@dataclass(frozen=True)
 class Restored:
     """A workspace made from a backup."""
 

@@ -89,7 +89,10 @@ def ingested(result: Ingest) -> None:
         out.print("The inbox is empty: nothing to ingest.")
         return
     for one in result.files:
-        file_line(one)
+        if one.outcome != "joined" or one.refused_rows or one.notes:  # the experience names it
+            file_line(one)
+    if result.hint:
+        out.print(f"Hint: {escape(result.hint)}")
     if any(one.outcome == "ingested" for one in result.files):
         out.print(f"Next: {_bold('perdure retrain')}")
 
@@ -100,6 +103,8 @@ def file_line(one: Ingested, indent: str = "") -> None:
     if one.outcome == "ingested":
         rows = rows_counted(one.rows, one.distinct_rows)
         out.print(f"{indent}{GOOD} {name}: experience [bold]{one.experience}[/], {rows}")
+    elif one.outcome == "joined":
+        out.print(f"{indent}{GOOD} {name}: joined, in experience [bold]{one.experience}[/]")
     elif one.outcome == "waiting":
         out.print(f"{indent}· {name}: waits for more rows")
     elif one.outcome == "known":

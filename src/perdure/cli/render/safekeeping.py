@@ -6,7 +6,7 @@ from perdure.cli import console
 from perdure.cli.console import escape
 from perdure.cli.render.words import counted, table
 from perdure.records.removal import Pruned
-from perdure.records.safekeeping import BackedUp, Restored
+from perdure.records.safekeeping import BackedUp, Migrated, Restored
 
 
 def backed_up(result: BackedUp) -> None:
@@ -34,6 +34,31 @@ def restored(result: Restored) -> None:
     say(f"{_model(result.versions, result.champion)} {result.experiences} experiences.")
     _lacks(result.lacks)
     say(f"→ perdure status --workspace {escape(result.path)}", style="dim")
+
+
+def migrated(result: Migrated) -> None:
+    """`perdure migrate`."""
+    say = console.out.print
+    what = (
+        f"{counted(result.versions, 'version')} ({_size(result.size)}), "
+        f"{counted(result.runs, 'run')} and {counted(result.events, 'event')} of the history"
+    )
+    say(f"From {escape(result.source)}", soft_wrap=True)
+    say(f"To   {escape(result.target)}", soft_wrap=True)
+    if result.goes_on:
+        say("An earlier call was cut short; its copy is gone on with.", style="yellow")
+    if not result.done:
+        say(f"{what} would be copied; nothing was changed.")
+        say("To do it: the same command with [bold]--yes[/]")
+        return
+    say(f"Copied and compared: {what}. {_champion(result.champion)}")
+    say("The workspace still uses the old registry. To use the new one:")
+    if result.setting is None:
+        say("  take uri out of \\[tracking] in perdure.toml")
+    else:
+        say(f"  \\[tracking]\n  {escape(result.setting)}", soft_wrap=True)
+        say("  in perdure.toml")
+    say(f"→ then {escape(console.command('perdure verify'))}", style="dim")
 
 
 def pruned(result: Pruned) -> None:
@@ -64,8 +89,11 @@ def pruned(result: Pruned) -> None:
 
 
 def _model(versions: int, champion: int | None) -> str:
-    serving = "no champion" if champion is None else f"version {champion} is the champion"
-    return f"{versions} versions; {serving}."
+    return f"{versions} versions; {_champion(champion).lower()}"
+
+
+def _champion(champion: int | None) -> str:
+    return "No champion." if champion is None else f"Version {champion} is the champion."
 
 
 def _lacks(lacks: tuple[str, ...]) -> None:

@@ -97,10 +97,10 @@ def test_a_hundred_files_are_six_experiences(workspace: Path) -> None:
 
 def test_each_footer_is_read_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many files for one experience the work is by the file, not by the pair of files."""
-    from perdure.tasks.experiences import gathering
+    from perdure.tasks.experiences import folder, gathering
 
     read: list[Path] = []
-    usual = gathering.facts_of
+    usual = folder.facts_of
 
     def counted(path: Path) -> dict[str, Any]:
         read.append(path)

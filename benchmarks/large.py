@@ -1,4 +1,4 @@
-"""A large table: what `init`, `ingest` and `retrain` take, in seconds and memory.
+"""A large table: what `init` and `ingest` take, in seconds, and `retrain`, in memory.
 
 A million rows of 18 decimal and 3 whole numbers, 2 words and a class. Each command is a process of
 its own, so its start is in the figure; beside it stands what pandas takes to read the file.
@@ -25,10 +25,19 @@ ROWS = 1_000_000
 PERDURE = (sys.executable, "-P", "-m", "perdure")
 TARGETS = {"init, CSV": 8.0, "ingest, CSV": 6.0, "init, Parquet": 3.0, "ingest, Parquet": 3.0}
 """Seconds that are wanted."""
+LEARN = "retrain, memory"
+FEW = 2_000
+MORE_GB = 0.5
+"""What learning from the rows may take more than learning from a few."""
 
 
 def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
-    """Seconds of each command; its peak memory in the note."""
+    """Seconds of each command, its peak memory in the note; and the memory of learning."""
+    if only in LEARN:
+        told(f"learning from {ROWS:,} rows")
+        few, many = _learning(FEW), _learning(ROWS)
+        note = f"{many:.2f} GB at most; {few:.2f} GB with {FEW:,} rows"
+        yield Row(PART, LEARN, many - few, MORE_GB, most=True, unit="GB", note=note)
     for kind, suffix in (("CSV", "csv"), ("Parquet", "parquet")):
         if not any(only in name for name in TARGETS if name.endswith(kind)):
             continue
@@ -44,20 +53,31 @@ def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
                     yield _row(what, seconds, peak, plain)
 
 
+def _learning(rows: int) -> float:
+    """Gigabytes that `retrain` takes at most, with one epoch of so many rows."""
+    with tempfile.TemporaryDirectory(prefix="perdure-bench-") as name:
+        root = Path(name) / "large"
+        _run("init", str(root), "--data", str(_write(Path(name) / "1.parquet", 1, rows)),
+             "--target", "label")  # fmt: skip
+        config = root / "perdure.toml"
+        config.write_text(config.read_text().replace("[training]", "[training]\nepochs = 1", 1))
+        return _run("retrain", "-w", str(root))[1]
+
+
 def _row(name: str, seconds: float, peak: float, plain: float) -> Row:
     note = f"{peak:.1f} GB at most; pandas reads the file in {plain:.1f} s"
     return Row(PART, name, seconds, TARGETS[name], most=True, unit="s", note=note)
 
 
-def _write(path: Path, number: int) -> Path:
+def _write(path: Path, number: int, rows: int = ROWS) -> Path:
     rng = np.random.default_rng(number)
     columns: dict[str, Any] = {
-        f"x{place}": rng.normal(place, 1 + place, ROWS).round(4) for place in range(18)
+        f"x{place}": rng.normal(place, 1 + place, rows).round(4) for place in range(18)
     }
-    columns |= {f"k{place}": rng.integers(0, 50, ROWS) for place in range(3)}
-    columns["site"] = rng.choice(["north", "south", "east", "west"], ROWS)
-    columns["colour"] = rng.choice([f"c{code}" for code in range(40)], ROWS)
-    noise = rng.normal(0, 1, ROWS)
+    columns |= {f"k{place}": rng.integers(0, 50, rows) for place in range(3)}
+    columns["site"] = rng.choice(["north", "south", "east", "west"], rows)
+    columns["colour"] = rng.choice([f"c{code}" for code in range(40)], rows)
+    noise = rng.normal(0, 1, rows)
     score = columns["x0"] + columns["x1"] * 0.5 + (columns["site"] == "north") * 2 + noise
     columns["label"] = np.where(score > 0.5, "yes", "no")
     frame = pd.DataFrame(columns)

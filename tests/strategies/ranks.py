@@ -168,7 +168,8 @@ def from_torch(group: Group) -> float:
     mine, loss = group.share(32), nn.CrossEntropyLoss()
     loss(group.whole(models[0](x[mine]), 32), y).backward()
     group.sum_gradients(models[0])
-    loss(nn.parallel.DistributedDataParallel(models[1])(x[mine]), y[mine]).backward()
+    theirs = nn.parallel.DistributedDataParallel(models[1])  # must outlive the backward pass
+    loss(theirs(x[mine]), y[mine]).backward()
     pairs = zip(*(model.parameters() for model in models), strict=True)
     return max(float((a.grad - b.grad).abs().max()) for a, b in pairs)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from perdure.config import Config, Task
 from perdure.errors import Fault
@@ -158,6 +158,22 @@ def broken(name: str, root: Path, group: Group) -> str:
     return ""
 
 
+def from_torch(group: Group) -> float:
+    """How far the gradients of a batch in equal shares are from those of torch's own way."""
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)))
+    x, y = torch.randn(32, 5), torch.randint(0, 3, (32,))
+    mine, loss = group.share(32), nn.CrossEntropyLoss()
+    loss(group.whole(models[0](x[mine]), 32), y).backward()
+    group.sum_gradients(models[0])
+    theirs = nn.parallel.DistributedDataParallel(models[1])  # must outlive the backward pass
+    loss(theirs(x[mine]), y[mine]).backward()
+    pairs = zip(*(model.parameters() for model in models), strict=True)
+    return max(float((a.grad - b.grad).abs().max()) for a, b in pairs)
+
+
 def everything(size: int, rank: int, keep: Callable[[str, Learner, list[Trained]], None]) -> None:
     """Learn all of `NAMES` and the images."""
     group = Group(rank, size)
@@ -185,6 +201,7 @@ def main(folder: Path, rank: int, size: int) -> None:
         keep(name, *learned(dropout, "classification", group))
     for name in ("augmented", "augmented again"):
         keep(name, pictures(group, augmentation={"crop": 2, "flip": True}), [])
+    (folder / str(rank) / "torch.json").write_text(json.dumps(from_torch(Group(rank, size))))
     said = {name: broken(name, folder, group) for name in BROKEN}
     (folder / str(rank) / "broken.json").write_text(json.dumps(said))
     dist.barrier()

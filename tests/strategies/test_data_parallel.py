@@ -147,6 +147,11 @@ def test_a_mean_of_means_would_be_seen(found: Learned) -> None:
     assert differences(alone, found.together("control"))["weights"] > 10 * CLOSE
 
 
+def test_the_gradient_is_that_of_torchs_own_data_parallel(found: Learned) -> None:
+    apart = [json.loads((found.folder / str(n) / "torch.json").read_text()) for n in range(SIZE)]
+    assert max(apart) <= 1e-7
+
+
 def test_early_stopping_was_early(found: Learned) -> None:
     assert all(len(epochs) < 30 for epochs in found.epochs("stopping"))
 

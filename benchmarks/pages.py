@@ -209,6 +209,11 @@ def _measured_of(name: str) -> str:
 
 
 def write() -> str:
-    """Write the pages, as `python docs/generate.py` does; what it said."""
+    """Write the pages, as `python docs/generate.py` does, and the figure; what it said."""
+    from benchmarks import retrainings, retrainings_figure  # they import the flows
+
+    for row in results.rows(results.load(), retrainings.PART):
+        if row.name == retrainings.EACH:
+            retrainings_figure.draw(row.figures, retrainings.EARLY)
     command = [sys.executable, str(ROOT / "docs" / "generate.py")]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

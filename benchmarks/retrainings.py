@@ -31,8 +31,11 @@ EARLY, LATE, AROUND = 10, 1000, 10
 """The retrainings that are compared, and over how many each figure is the median."""
 ROWS, BUDGET = 60, 100
 COST, SIZE, DATABASE = "retraining, processor time", "version, files", "version, MLflow's database"
+EACH = "number by number, processor time"
+"""The row whose figures are drawn; measured alone, it has the first `FEW` retrainings."""
+FEW = 100
 COMMANDS = ("status", "history", "show 5")
-NAMES = (COST, SIZE, DATABASE, *(f"perdure {command}" for command in COMMANDS))
+NAMES = (COST, SIZE, DATABASE, EACH, *(f"perdure {command}" for command in COMMANDS))
 MOST = 1.3
 PERDURE = (sys.executable, "-P", "-m", "perdure")
 _CONFIG = """
@@ -43,26 +46,31 @@ max_rows = {budget}
 
 def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
     """Late figures, to early ones."""
-    if not any(only in name for name in NAMES):
+    wanted = [name for name in NAMES if only in name]
+    if not wanted:
         return
+    last = FEW if wanted == [EACH] else LATE
     with tempfile.TemporaryDirectory(prefix="perdure-bench-") as name:
         root = _workspace(Path(name) / "small")
         seconds: list[float] = []
         kept: dict[int, tuple[int, int]] = {}
         commands: dict[int, dict[str, float]] = {}
-        advance = told(f"{LATE} retrainings", LATE)
-        for number in range(1, LATE + 1):
+        advance = told(f"{last} retrainings", last)
+        for number in range(1, last + 1):
             if number > 1:
                 (root / "inbox" / f"{number:05d}.csv").write_text(_table(number), encoding="utf-8")
                 ingest.fn(str(root))
             start = time.process_time()
             retrain.fn(str(root))
             seconds.append(time.process_time() - start)
-            if number <= 2 * EARLY or number >= LATE - AROUND:
+            if last == LATE and (number <= 2 * EARLY or number >= LATE - AROUND):
                 kept[number] = _kept(root)
-            if number in (EARLY, LATE):
+            if last == LATE and number in (EARLY, LATE):
                 commands[number] = {one: _seconds_of(root, one) for one in COMMANDS}
             advance(1)
+    yield each(seconds)
+    if last != LATE:
+        return
     late, early = _median(seconds, LATE), _median(seconds, EARLY)
     yield _row(COST, late, early, f"{early:.2f} s and {late:.2f} s")
     for place, name in enumerate((SIZE, DATABASE)):
@@ -75,6 +83,16 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
     for one in COMMANDS:
         late, early = commands[LATE][one], commands[EARLY][one]
         yield _row(f"perdure {one}", late, early, f"{early:.2f} s and {late:.2f} s, the process")
+
+
+def each(seconds: list[float]) -> Row:
+    """The series that is drawn: medians around each tenth number."""
+    last = len(seconds)
+    figures = {str(n): _median(seconds, n) for n in range(EARLY, last + 1, EARLY)}
+    late, early = figures[str(last)], figures[str(EARLY)]
+    unit = f"of number {EARLY}, number {last:,}"
+    note = f"{early:.2f} s and {late:.2f} s, of number {EARLY} and {last:,}; drawn below"
+    return Row(PART, EACH, late / early, unit=unit, figures=figures, note=note)
 
 
 def _row(name: str, late: float, early: float, note: str) -> Row:

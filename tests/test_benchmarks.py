@@ -186,3 +186,22 @@ def test_rows_survive_their_file_and_replace_those_of_their_name(tmp_path: Path)
     assert rows(load(path), "speed") == [better, first[1]]
     assert first[0].short == "not met, by 0.4"
     assert better.short == "met"
+
+
+def test_the_cost_of_each_retraining_is_drawn_from_the_results(tmp_path: Path) -> None:
+    from benchmarks import retrainings, retrainings_figure
+
+    row = retrainings.each([0.5 + number / 100 for number in range(1, 101)])
+    assert list(row.figures) == [str(number) for number in range(10, 101, 10)]
+    # The median around number 10, and of the last ten at the end.
+    assert row.figures["10"] == pytest.approx(0.605)
+    assert row.figures["100"] == pytest.approx(1.455)
+    assert row.value == pytest.approx(1.455 / 0.605)
+    again = Row.from_json(row.to_json())
+    one = retrainings_figure.draw(again.figures, retrainings.EARLY, tmp_path / "one.png")
+    other = retrainings_figure.draw(again.figures, retrainings.EARLY, tmp_path / "other.png")
+    assert one.read_bytes() == other.read_bytes()
+    higher = {name: 2 * value for name, value in again.figures.items()}
+    assert retrainings_figure.draw(
+        {**higher, "50": 0.1}, retrainings.EARLY, tmp_path / "third.png"
+    ).read_bytes() != one.read_bytes()  # fmt: skip

@@ -97,16 +97,14 @@ def test_a_hundred_files_are_six_experiences(workspace: Path) -> None:
 
 def test_each_footer_is_read_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many files for one experience the work is by the file, not by the pair of files."""
-    from perdure.tasks.experiences import folder, gathering
-
     read: list[Path] = []
-    usual = folder.facts_of
+    usual = experiences.folder.facts_of
 
     def counted(path: Path) -> dict[str, Any]:
         read.append(path)
         return usual(path)
 
-    monkeypatch.setattr(gathering, "facts_of", counted)
+    monkeypatch.setattr("perdure.tasks.experiences.gathering.facts_of", counted)
     setting(workspace, "join = 5000", instead="join = 200")
     bring(workspace, *((f"{i}.csv", kit.table(i + 2, 12)) for i in range(30)))
     assert parts(workspace) == [[f"{i}.csv" for i in range(30)]]

@@ -163,21 +163,24 @@ def test_the_copy_learns_the_same_bits(root: Path, tmp_path: Path) -> None:
     assert last[0].learning_key == last[1].learning_key
 
 
-def test_a_model_moves_to_another_file_and_back(root: Path, tmp_path: Path) -> None:
+def test_a_model_moves_to_another_file_and_into_another_workspace(
+    root: Path, tmp_path: Path
+) -> None:
     old = kit.registry(root)
-    before = old.versions(), old.history()
     uri = f"sqlite:///{tmp_path / 'other.db'}"
     migrate(str(root), uri, yes=True)
-    use(root, uri)
-    own = root / ".perdure" / "mlflow.db"
-    own.unlink()
-    assert migrate(str(root), f"sqlite:///{own}", yes=True).setting is None
-    path = root / "perdure.toml"
+    without = shutil.ignore_patterns("mlflow.db*")
+    twin = Path(shutil.copytree(root, tmp_path / "twin", symlinks=True, ignore=without))
+    use(twin, uri)
+    own = twin / ".perdure" / "mlflow.db"
+    assert migrate(str(twin), f"sqlite:///{own}", yes=True).setting is None
+    path = twin / "perdure.toml"
     path.write_text(path.read_text().replace(f'uri = "{uri}"', ""))
-    new = kit.registry(root)
-    assert [one.created_at for one in new.versions()] == [one.created_at for one in before[0]]
-    assert new.history() == before[1]
-    assert all(check.ok for check in verify(str(root), 5).checks)
+    new = kit.registry(twin)
+    times = [one.created_at for one in old.versions()]
+    assert [one.created_at for one in new.versions()] == times
+    assert new.history() == old.history()
+    assert all(check.ok for check in verify(str(twin), 5).checks)
 
 
 def test_mlflow_loads_a_version_of_the_copy(root: Path, tmp_path: Path) -> None:

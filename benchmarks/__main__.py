@@ -34,12 +34,13 @@ from benchmarks import (
     survey,
     tables,
     unattended,
+    years,
 )
 from benchmarks.measure import CLOCKS, one_thread
 from benchmarks.results import Row
 
 PARTS = ("equal", "speed", "growth", "retrainings", "files", "large", "unattended", "largest",
-         "quality", "survey", "decisions", "tables")  # fmt: skip
+         "quality", "survey", "decisions", "tables", "years")  # fmt: skip
 TITLES = {
     "equal": "Weights that are those of stock Avalanche, bit for bit",
     "speed": "Speed, against a plain PyTorch loop of the same mathematics",
@@ -53,6 +54,7 @@ TITLES = {
     "survey": "Every strategy with its default settings",
     "decisions": "Decisions by evidence, and whole streams under rules beside each other",
     "tables": "The default learner on tables, file by file, beside models from scratch",
+    "years": "Twenty years of weather, beside training anew each year",
 }
 
 
@@ -107,6 +109,8 @@ class Bench:
                 yield from decisions.measure(self.only, begins)
             elif part == "tables":
                 yield from tables.measure(self.only, begins)
+            elif part == "years":
+                yield from years.measure(self.only, begins)
             elif part == "files":
                 yield from files.measure(self.only, self.clock, begins)
             elif part == "equal":

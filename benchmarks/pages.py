@@ -20,7 +20,7 @@ BESIDE = {"quality": "published", "speed": "stock Avalanche", "growth": "stock A
           "files": "stock Avalanche", "tables": "boosting / linear"}  # fmt: skip
 KEYS = (
     "equal", "speed", "growth", "retrainings", "files", "large", "unattended", "quality", "survey",
-    "decisions", "tables", "speed cuda", "largest cuda",
+    "decisions", "tables", "years", "speed cuda", "largest cuda",
 )  # fmt: skip
 """What results are kept under: a part, and where it is not the CPU, the device."""
 UNITS = ("ms", "s", "%", "GB")
@@ -33,7 +33,9 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _digits(row: Row) -> int:
-    return {"quality": 4, "decisions": 3, "tables": 3, "largest": 0, "files": 0}.get(row.part, 2)
+    return {"quality": 4, "decisions": 3, "tables": 3, "years": 3, "largest": 0, "files": 0}.get(
+        row.part, 2
+    )
 
 
 def _target(row: Row) -> str:

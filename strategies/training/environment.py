@@ -23,8 +23,14 @@ def describe(device: torch.device) -> dict[str, str]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        **{name: metadata.version(name) for name in ("torch", "numpy", "avalanche-lib", "perdure")},
+        **_libraries(),
     }
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """Versions, by name; each is looked up among all that is installed."""
+    return {name: metadata.version(name) for name in ("torch", "numpy", "avalanche-lib", "perdure")}
 
 
 @cache

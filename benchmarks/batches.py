@@ -23,13 +23,13 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(only: str, device: torch.device, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, device: torch.device, begins: Callable[[str], object]) -> Iterator[Row]:
     """Rows in a batch of naive training: doubled until the device's memory does not hold them."""
     if device.type != "cuda":
         return
     for name, model in BODIES.items():
         if only in name:
-            told(name)
+            begins(name)
             yield _row(name, model, device)
 
 

@@ -73,12 +73,12 @@ def workers(count: int) -> Iterator[Queue[subprocess.Popen[str]]]:
                 pass
 
 
-def learn(chains: Sequence[Chain], told: Callable[[int], None], count: int = 2) -> list[Outcome]:
+def learn(chains: Sequence[Chain], advance: Callable[[int], None], count: int = 2) -> list[Outcome]:
     """Learn the chains, as many at a time as there are workers.
 
     Args:
         chains: In any order.
-        told: Called with 1 after each experience.
+        advance: Called with 1 after each experience.
         count: Workers.
 
     Returns:
@@ -89,7 +89,7 @@ def learn(chains: Sequence[Chain], told: Callable[[int], None], count: int = 2) 
         Failed: An experience could not be learned.
     """
     with workers(count) as free, ThreadPoolExecutor(count) as threads:
-        futures = [threads.submit(_learn, chain, free, told) for chain in chains]
+        futures = [threads.submit(_learn, chain, free, advance) for chain in chains]
         try:
             return [future.result() for future in futures]
         except Failed:
@@ -98,9 +98,9 @@ def learn(chains: Sequence[Chain], told: Callable[[int], None], count: int = 2) 
 
 
 def _learn(
-    chain: Chain, free: Queue[subprocess.Popen[str]], told: Callable[[int], None]
+    chain: Chain, free: Queue[subprocess.Popen[str]], advance: Callable[[int], None]
 ) -> Outcome:
-    said: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     worker = free.get()
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -114,21 +114,21 @@ def _learn(
                     "dropped": chain.dropped,
                     "measured": chain.measured if last else None,
                 }
-                said.append(_asked(worker, job))
-                if "diverged" in said[-1]:
+                messages.append(_asked(worker, job))
+                if "diverged" in messages[-1]:
                     if chain.measured != "validation":
-                        raise Failed(said[-1]["diverged"])
-                    told(chain.stream.experiences - number)
+                        raise Failed(messages[-1]["diverged"])
+                    advance(chain.stream.experiences - number)
                     return Outcome(0.0, 0.0, 0.0, 0)
                 shutil.rmtree(Path(folder) / str(number - 1), ignore_errors=True)
-                told(1)
+                advance(1)
     finally:
         free.put(worker)
     return Outcome(
-        accuracy=said[-1]["accuracy"],
-        cpu=sum(one["cpu"] for one in said),
-        seconds=sum(one["seconds"] for one in said),
-        memory=said[-1]["memory"],
+        accuracy=messages[-1]["accuracy"],
+        cpu=sum(one["cpu"] for one in messages),
+        seconds=sum(one["seconds"] for one in messages),
+        memory=messages[-1]["memory"],
     )
 
 

@@ -47,19 +47,19 @@ ELECTRICITY = Path(
     os.environ.get("PERDURE_ELECTRICITY", ROOT.parent / "shared" / "data" / "electricity.csv.gz")
 )
 
-Told = Callable[..., Callable[[int], None]]
+Begins = Callable[..., Callable[[int], None]]
 """Called with what is being done, and the number of steps; gives what moves the bar on."""
 Frames = list[pd.DataFrame]
 
 
-def measure(only: str, told: Told) -> Iterator[Row]:
+def measure(only: str, begins: Begins) -> Iterator[Row]:
     """All five simulations."""
-    yield from _equal(only, told)
-    yield from _worse(only, told)
-    yield from _power(only, told)
-    yield from _learned(only, told)
-    yield from _taken_back(only, told)
-    yield from injected_drift.measure(only, told)
+    yield from _equal(only, begins)
+    yield from _worse(only, begins)
+    yield from _power(only, begins)
+    yield from _learned(only, begins)
+    yield from _taken_back(only, begins)
+    yield from injected_drift.measure(only, begins)
 
 
 def _losses(
@@ -71,7 +71,7 @@ def _losses(
     return np.where(draws < up, 1.0, np.where(draws < disagree, -1.0, 0.0))
 
 
-def _equal(only: str, told: Told) -> Iterator[Row]:
+def _equal(only: str, begins: Begins) -> Iterator[Row]:
     names: dict[Role, str] = {
         "contender": f"equal models: a contender is promoted, of {STREAMS} streams",
         "predecessor": f"equal models: the champion is taken back, of {STREAMS} streams",
@@ -80,7 +80,7 @@ def _equal(only: str, told: Told) -> Iterator[Row]:
     for role, name in names.items():
         if only not in name:
             continue
-        advance = told(name, STREAMS)
+        advance = begins(name, STREAMS)
         alarms = 0
         for seed in range(STREAMS):
             alarms += _alarm(seed, role, settings)
@@ -112,12 +112,12 @@ def _alarm(seed: int, role: Role, settings: TournamentConfig) -> bool:
     return False
 
 
-def _worse(only: str, told: Told) -> Iterator[Row]:
+def _worse(only: str, begins: Begins) -> Iterator[Row]:
     """A candidate that is worse by twice the margin: whether it passes, and how long it serves."""
     name = "a model worse by twice the margin: experiences that it serves for"
     if only not in name:
         return
-    advance = told(name, WORSE_STREAMS)
+    advance = begins(name, WORSE_STREAMS)
     worse = 2.0 * MARGINS["past_margin"]
     served = []
     for seed in range(WORSE_STREAMS):
@@ -186,12 +186,12 @@ def _serves(rng: np.random.Generator, worse: float) -> int:
     return 1000
 
 
-def _power(only: str, told: Told) -> Iterator[Row]:
+def _power(only: str, begins: Begins) -> Iterator[Row]:
     for better in DIFFERENCES:
         name = f"rows until a difference of {better:g} decides"
         if only not in name:
             continue
-        told(name)
+        begins(name)
         margin = TournamentConfig().rollback_margin
         forward = _rows_until(better, 0.0)
         note = f"{POWER_DISAGREE:.0%} disagreement; median of {POWER_STREAMS} streams; "
@@ -214,7 +214,7 @@ def _rows_until(better: float, margin: float) -> float:
     return float(np.median(found))
 
 
-def _learned(only: str, told: Told) -> Iterator[Row]:
+def _learned(only: str, begins: Begins) -> Iterator[Row]:
     """Mean accuracy of the champion on each clean experience, before anything learned it."""
     for stream, make in MAKERS.items():
         for kind in ("clean", "spoiled"):
@@ -222,7 +222,7 @@ def _learned(only: str, told: Told) -> Iterator[Row]:
                 name = f"{stream}, {kind}: {rule}"
                 if only not in name:
                     continue
-                told(name)
+                begins(name)
                 yield _under(name, make, kind == "spoiled", rule)
 
 
@@ -254,7 +254,7 @@ def _under(
     return Row(PART, name, float(np.mean(values)), repeats=tuple(values), note=note)
 
 
-def _taken_back(only: str, told: Told) -> Iterator[Row]:
+def _taken_back(only: str, begins: Begins) -> Iterator[Row]:
     """A spoiled experience is promoted by force; experiences until the champion lacks it."""
     name = "a spoiled champion: experiences that it serves for"
     if only not in name:
@@ -265,7 +265,7 @@ def _taken_back(only: str, told: Told) -> Iterator[Row]:
             made = make(seed)
             if made is None:
                 continue
-            told(name)
+            begins(name)
             frames, target = made
             place = len(frames) // 2
             frames = [*frames[:place], flipped(frames[place], target), *frames[place + 1 :]]

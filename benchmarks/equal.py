@@ -22,11 +22,11 @@ STRATEGIES: dict[str, list[Any]] = {
 }
 
 
-def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str], object]) -> Iterator[Row]:
     """Of all weights, the share that has the same bits as stock Avalanche's."""
     for name, strategies in STRATEGIES.items():
         if only in name:
-            told(f"{name} beside stock Avalanche")
+            begins(f"{name} beside stock Avalanche")
             yield _row(name, strategies)
 
 

@@ -23,11 +23,11 @@ IMAGES_KEPT = 5000
 CPU = torch.device("cpu")
 
 
-def measure(only: str, clock: str, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, clock: str, begins: Callable[[str], object]) -> Iterator[Row]:
     """Milliseconds of saving and of loading."""
     if only not in SAVE and only not in LOAD:
         return
-    told(f"saving and loading {IMAGES_KEPT:,} pictures")
+    begins(f"saving and loading {IMAGES_KEPT:,} pictures")
     config = configuration(
         [{"name": "replay", "size": IMAGES_KEPT}], hidden=[400, 400], epochs=1, batch_size=256
     )

@@ -28,13 +28,13 @@ NAMES = (STEP, SIZE, MEMORY)
 CPU = torch.device("cpu")
 
 
-def measure(only: str, clock: str, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, clock: str, begins: Callable[[str], object]) -> Iterator[Row]:
     """After many experiences, to after one."""
     if any(only in name for name in (STEP, SIZE)):
-        told(f"ewc after {MANY} experiences")
+        begins(f"ewc after {MANY} experiences")
         yield from (row for row in _ewc(clock) if only in row.name)
     if only in MEMORY:
-        told(f"{MEMORY} after {HELD} experiences")
+        begins(f"{MEMORY} after {HELD} experiences")
         yield _replay()
 
 

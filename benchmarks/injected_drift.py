@@ -162,15 +162,15 @@ def _delay(name: str, size: float) -> Row:
         for later in stream[BEFORE:]:
             later["x0"] += size
         delays.append(_waited(stream))
-    told = sum(delay < PATIENCE for delay in delays)
+    called = sum(delay < PATIENCE for delay in delays)
     return Row(
         part=PART,
         name=name,
-        value=statistics.median(delays) if told * 2 > len(delays) else None,
+        value=statistics.median(delays) if called * 2 > len(delays) else None,
         unit="experiences learned before it is called, median",
         repeats=tuple(delays),
-        figures={"called": told / len(delays), "called before": early / len(delays)},
-        note="" if told * 2 > len(delays) else f"most are not called within {PATIENCE}",
+        figures={"called": called / len(delays), "called before": early / len(delays)},
+        note="" if called * 2 > len(delays) else f"most are not called within {PATIENCE}",
     )
 
 

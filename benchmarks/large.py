@@ -31,10 +31,10 @@ MORE_GB = 0.5
 """What learning from the rows may take more than learning from a few."""
 
 
-def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str], object]) -> Iterator[Row]:
     """Seconds of each command, its peak memory in the note; and the memory of learning."""
     if only in LEARN:
-        told(f"learning from {ROWS:,} rows")
+        begins(f"learning from {ROWS:,} rows")
         few, many = _learning(FEW), _learning(ROWS)
         note = f"{many:.2f} GB at most; {few:.2f} GB with {FEW:,} rows"
         yield Row(PART, LEARN, many - few, MORE_GB, most=True, unit="GB", note=note)
@@ -42,7 +42,7 @@ def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
         if not any(only in name for name in TARGETS if name.endswith(kind)):
             continue
         with tempfile.TemporaryDirectory(prefix="perdure-bench-") as name:
-            told(f"{ROWS:,} rows of {kind}")
+            begins(f"{ROWS:,} rows of {kind}")
             files = [_write(Path(name) / f"{number}.{suffix}", number) for number in (1, 2)]
             plain = _pandas(files[0])
             root = str(Path(name) / "large")

@@ -28,12 +28,12 @@ def wanted(only: str) -> list[Scenario]:
     return [one for one in SCENARIOS if only in one.name and one.strategy in known]
 
 
-def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
     """One row for each scenario.
 
     Args:
         only: Scenarios whose name contains this.
-        told: Called with what begins and its number of steps; gives what counts them.
+        begins: Called with what begins and its number of steps; gives what counts them.
     """
     for scenario in wanted(only):
         if not mnist_file().exists():
@@ -50,7 +50,7 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
             for one in kinds.values()
             for seed, dropped, naive in one
         ]
-        count = told(scenario.name, len(asked) * scenario.experiences)
+        count = begins(scenario.name, len(asked) * scenario.experiences)
         outcomes = chains.learn(asked, count)
         kept, dropped, naive = (
             outcomes[place : place + len(SEEDS)] for place in range(0, len(asked), len(SEEDS))
@@ -83,7 +83,7 @@ def _skipped(scenario: Scenario) -> Row:
 
 
 def choose(
-    only: str, told: Callable[[str, int], Callable[[int], None]], say: Callable[[str], None]
+    only: str, begins: Callable[[str, int], Callable[[int], None]], say: Callable[[str], None]
 ) -> None:
     """Try every combination on validation rows, and keep the best in `chosen.json`."""
     for scenario in wanted(only):
@@ -93,7 +93,7 @@ def choose(
             for one in tried
             for seed in scenario.choice
         ]
-        count = told(scenario.name, len(asked) * scenario.experiences)
+        count = begins(scenario.name, len(asked) * scenario.experiences)
         outcomes = iter(chains.learn(asked, count))
         found = [statistics.fmean(next(outcomes).accuracy for _ in scenario.choice) for _ in tried]
         _keep(scenario, zip(tried, found, strict=True), say)

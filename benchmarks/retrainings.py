@@ -44,7 +44,7 @@ max_rows = {budget}
 """
 
 
-def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
     """Late figures, to early ones."""
     wanted = [name for name in NAMES if only in name]
     if not wanted:
@@ -55,7 +55,7 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
         seconds: list[float] = []
         kept: dict[int, tuple[int, int]] = {}
         commands: dict[int, dict[str, float]] = {}
-        advance = told(f"{last} retrainings", last)
+        advance = begins(f"{last} retrainings", last)
         for number in range(1, last + 1):
             if number > 1:
                 (root / "inbox" / f"{number:05d}.csv").write_text(_table(number), encoding="utf-8")

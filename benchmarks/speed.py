@@ -33,7 +33,7 @@ PAST = 6000
 
 
 def measure(
-    only: str, device: torch.device, clock: str, told: Callable[[str], object]
+    only: str, device: torch.device, clock: str, begins: Callable[[str], object]
 ) -> Iterator[Row]:
     """One row for each case, then their geometric mean.
 
@@ -41,14 +41,14 @@ def measure(
         only: Cases whose name contains this.
         device: Where to learn.
         clock: Of `measure.CLOCKS`.
-        told: Called with the name of a case that begins.
+        begins: Called with the name of a case that begins.
     """
     known = catalogue.discover()
     found: list[float] = []
     for case in CASES:
         if only not in case.name or case.strategy not in known:
             continue
-        told(case.name)
+        begins(case.name)
         row = _row(case, device, clock)
         if not case.table and row.value is not None:
             found.append(row.value)

@@ -31,7 +31,7 @@ def combinations() -> list[tuple[str, ...]]:
     return [("naive",), *((n,) for n in known if n != "naive"), *pairs]
 
 
-def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
     """One row for each strategy, and for each pair that combines."""
     if not mnist_file().exists():
         return
@@ -45,7 +45,7 @@ def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Ite
         for kind in STREAMS.values()
         for seed in SEEDS
     ]
-    count = told("every strategy", len(asked) * EXPERIENCES)
+    count = begins("every strategy", len(asked) * EXPERIENCES)
     outcomes = iter(chains.learn(asked, count))
     naive = 0.0
     for names in wanted:

@@ -41,31 +41,31 @@ PATIENCE_S = 180.0
 PERDURE = (sys.executable, "-P", "-m", "perdure")
 
 
-def measure(only: str, told: Callable[[str], object]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str], object]) -> Iterator[Row]:
     """Seconds, share of a core, and bytes."""
     if not any(only in name for name in (ARRIVAL, READY, IDLE, MEMORY)):
         return
     with tempfile.TemporaryDirectory(prefix="perdure-bench-") as name:
-        root = _workspace(Path(name) / "weather", told)
+        root = _workspace(Path(name) / "weather", begins)
         with _up(root):
             _wait(lambda: _champion(root), "the first ten years are learned")
-        told("perdure up")
+        begins("perdure up")
         start = time.perf_counter()
         with _up(root):
             if only in READY:
                 yield Row(PART, READY, time.perf_counter() - start, 15.0, most=True, unit="s")
             if only in IDLE or only in MEMORY:
-                told(f"idle for {IDLE_S:.0f} s")
+                begins(f"idle for {IDLE_S:.0f} s")
                 time.sleep(QUIET_S)
                 yield from (row for row in _idle(root) if only in row.name)
             if only in ARRIVAL:
-                told(f"{YEARS} years, one after the other")
+                begins(f"{YEARS} years, one after the other")
                 time.sleep(QUIET_S)  # until it is warm
                 yield _arrivals(root)
 
 
-def _workspace(root: Path, told: Callable[[str], object]) -> Path:
-    told("a workspace, and its first ten years")
+def _workspace(root: Path, begins: Callable[[str], object]) -> Path:
+    begins("a workspace, and its first ten years")
     years = sample.years(sample.record())
     first = root.parent / "first.parquet"
     _joined(years[: sample.FIRST]).to_parquet(first)

@@ -94,11 +94,11 @@ def _forked(job: dict[str, Any]) -> dict[str, Any]:
             os._exit(code)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
+        output = pipe.read()
     _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         return {"failed": f"experience {job['number']} of {job['stream']['kind']}"}
-    return {**json.loads(said), "cpu": usage.ru_utime + usage.ru_stime}
+    return {**json.loads(output), "cpu": usage.ru_utime + usage.ru_stime}
 
 
 def main() -> None:

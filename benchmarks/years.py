@@ -56,12 +56,12 @@ class Learned:
     """On the test rows of all years so far, the mean over the years."""
 
 
-def measure(only: str, told: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
+def measure(only: str, begins: Callable[[str, int], Callable[[int], None]]) -> Iterator[Row]:
     """How many times as long training anew takes, and how much better it is."""
     if not any(only in name for name in (TIME, BEHIND)):
         return
     found = _prepared()
-    advance = told(f"{YEARS} years, {len(SEEDS)} seeds", 2 * len(SEEDS))
+    advance = begins(f"{YEARS} years, {len(SEEDS)} seeds", 2 * len(SEEDS))
     pairs: list[tuple[Learned, Learned]] = []
     for seed in SEEDS:
         one = _learn(found, seed, anew=False)

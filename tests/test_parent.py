@@ -49,9 +49,9 @@ def test_a_child_of_a_killed_parent_ends() -> None:
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     ) as parent:
         assert parent.stdout is not None
-        told = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
-        assert "here" in told
-        child = psutil.Process(int((told - {"here"}).pop()))
+        output = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        assert "here" in output
+        child = psutil.Process(int((output - {"here"}).pop()))
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     psutil.wait_procs([child], timeout=10)

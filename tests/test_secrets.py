@@ -31,8 +31,10 @@ def test_what_is_shown(address: str, shown: str) -> None:
 
 
 def test_addresses_within_a_text() -> None:
-    said = "fatal: unable to access 'https://ada:s3cret@example.org/x.git/': Failed; see (s3://b/c)"
-    assert in_text(said) == (
+    result = (
+        "fatal: unable to access 'https://ada:s3cret@example.org/x.git/': Failed; see (s3://b/c)"
+    )
+    assert in_text(result) == (
         "fatal: unable to access 'https://example.org/x.git/': Failed; see (s3://b/c)"
     )
     assert in_text("/srv/a and git@example.org:b.git") == "/srv/a and git@example.org:b.git"

@@ -20,9 +20,9 @@ STORE = "store"
 """Where they find each other."""
 
 
-def said(rank: int) -> str:
+def printed(rank: int) -> str:
     """The file of what a process prints."""
-    return f"said-{rank}.txt"
+    return f"printed-{rank}.txt"
 
 
 def failed(rank: int) -> str:

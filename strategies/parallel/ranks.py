@@ -110,12 +110,12 @@ def _run(folder: Path, size: int) -> None:
 @contextmanager
 def _started(folder: Path, rank: int, size: int, writing: int) -> Iterator[subprocess.Popen[bytes]]:
     """One process; killed at the end where it has not ended by itself."""
-    with (folder / exchange.said(rank)).open("wb") as said:
+    with (folder / exchange.printed(rank)).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE, str(folder), str(rank), str(writing)],
             stdin=subprocess.PIPE,  # it ends with this process, see `perdure.parent`
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             pass_fds=(writing,),
             env={**os.environ, **environment(rank, size)},
         )
@@ -152,7 +152,7 @@ class _Progress:
         self._advance: Advance = lambda _done: None
 
     def wait(self, seconds: float) -> None:
-        """Show what is said within a time."""
+        """Show what it reports within a time."""
         if not self._open:
             time.sleep(seconds)
             return
@@ -187,9 +187,9 @@ def _failure(folder: Path, codes: Mapping[int, int], size: int) -> PerdureError:
         except FileNotFoundError:
             continue
     rank, code = next(iter(codes.items()))
-    text = (folder / exchange.said(rank)).read_text(errors="replace").strip()
+    text = (folder / exchange.printed(rank)).read_text(errors="replace").strip()
     return Fault(
         f"process {rank} of {size}, which learned together, ended with {code}: "
-        f"{text[-LAST_WORDS:] or 'it said nothing'}",
+        f"{text[-LAST_WORDS:] or 'it printed nothing'}",
         hint=hint,
     )

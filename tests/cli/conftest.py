@@ -13,22 +13,22 @@ from perdure.flows.ingest import ingest
 from perdure.flows.retrain import retrain
 from perdure.flows.rollback import rollback
 from tests.promises import kit
-from tests.promises.journey import Said
+from tests.promises.journey import Completed
 
-Cli = Callable[..., Said]
+Cli = Callable[..., Completed]
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """`cli("status", "--json")`: what the command says, and its exit code."""
 
-    def run(*arguments: str | Path) -> Said:
+    def run(*arguments: str | Path) -> Completed:
         monkeypatch.setattr(sys, "argv", ["perdure", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             app.main()
-        said = capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
+        output = capsys.readouterr()
+        return Completed(int(ended.value.code or 0), output.out, output.err)
 
     return run
 

@@ -17,9 +17,9 @@ def test_the_same_file_twice_is_skipped_with_a_word(cli: Cli, workspace: Path) -
     assert not first.exists()
     kit.arrive(workspace, "the same under another name.csv", kit.table(2))
     before = kit.git(workspace, "rev-parse", "HEAD")
-    said = cli("ingest", "-w", workspace)
-    assert said.code == 0
-    assert "here already, as 000002-" in said.out
+    result = cli("ingest", "-w", workspace)
+    assert result.code == 0
+    assert "here already, as 000002-" in result.out
     assert cli("status", "-w", workspace, "--json").json["experiences"] == 2
     assert kit.git(workspace, "rev-parse", "HEAD") == before
     assert sorted(p.name for p in (workspace / "inbox").iterdir()) == [".gitkeep"]
@@ -45,38 +45,38 @@ def test_a_story_of_decisions(cli: Cli, workspace: Path, monkeypatch: pytest.Mon
     assert state() == (1, 1, [], [bad], [])
 
     # A gate refused it: no without --force, no without a reason.
-    said = cli("promote", "2", "-w", workspace)
-    assert said.code == 3
-    assert "past" in said.err
+    result = cli("promote", "2", "-w", workspace)
+    assert result.code == 3
+    assert "past" in result.err
     assert cli("promote", "2", "--force", "-w", workspace).code == 2
     assert state() == (1, 1, [], [bad], [])
-    said = cli("promote", "2", "--force", "--reason", "we know better", "-w", workspace)
-    assert said.code == 0
-    assert "against the gates" in said.out
+    result = cli("promote", "2", "--force", "--reason", "we know better", "-w", workspace)
+    assert result.code == 0
+    assert "against the gates" in result.out
     assert state() == (2, 2, [], [], [])  # what it learned is learned now, no longer held
     again = cli("promote", "2", "--force", "--reason", "once more", "-w", workspace)
     assert again.code == 0
     assert "already" in again.out
 
-    said = cli("rollback", "--reason", "we did not", "-w", workspace)
-    assert said.code == 0
+    result = cli("rollback", "--reason", "we did not", "-w", workspace)
+    assert result.code == 0
     assert state() == (1, 1, [], [bad], [])
     assert cli("rollback", "-w", workspace).code == 2  # the first replaced none
 
-    said = cli("release", bad, "-w", workspace, "--json")
-    assert said.json == {"experiences": [bad]}
+    result = cli("release", bad, "-w", workspace, "--json")
+    assert result.json == {"experiences": [bad]}
     assert state() == (1, 1, [bad], [], [])
     assert cli("release", bad, "-w", workspace).code == 2
-    said = cli("quarantine", bad, "--reason", "sensor was off", "-w", workspace, "--json")
-    assert said.json == {"experiences": [bad]}
+    result = cli("quarantine", bad, "--reason", "sensor was off", "-w", workspace, "--json")
+    assert result.json == {"experiences": [bad]}
     assert state() == (1, 1, [], [], [bad])
     assert retrain.fn(str(workspace)).learned == ()
 
     # What the champion has learned is not set aside, but rolled back.
     learned = cli("status", "-w", workspace, "--json").json["champion"]["cursor"][0]
-    said = cli("quarantine", learned, "--reason", "too late", "-w", workspace)
-    assert said.code == 3
-    assert "perdure rollback" in said.err
+    result = cli("quarantine", learned, "--reason", "too late", "-w", workspace)
+    assert result.code == 3
+    assert "perdure rollback" in result.err
 
     assert cli("release", bad, "-w", workspace).code == 0
     events = cli("history", "-w", workspace, "--json").json

@@ -26,9 +26,9 @@ def test_it_is_said_where_many_rows_are_equal() -> None:
 def test_init_ingest_and_show(cli: Cli, tmp_path: Path) -> None:
     data, root = tmp_path / "few.csv", tmp_path / "workspace"
     data.write_text("a,b,colour,kind\n" + REPEATED * 20)
-    said = cli("init", root, "--data", data, "--target", "kind", "--name", kit.MODEL)
-    assert said.code == 0, said.err
-    assert ", 240 rows, 12 of them distinct\n" in said.out
+    result = cli("init", root, "--data", data, "--target", "kind", "--name", kit.MODEL)
+    assert result.code == 0, result.err
+    assert ", 240 rows, 12 of them distinct\n" in result.out
     kit.configure(root)
     kit.arrive(root, "2.csv", kit.steady(2, 60))
     kit.arrive(root, "3.csv", "a,b,colour,kind\n" + REPEATED * 10)

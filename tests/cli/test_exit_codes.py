@@ -35,38 +35,38 @@ def test_every_error_has_a_code_of_the_table() -> None:
 
 
 def test_0_done_and_nothing_to_do(cli: Cli, workspace: Path) -> None:
-    said = cli("ingest", "-w", workspace)
-    assert said.code == 0
-    assert "nothing" in said.out
+    result = cli("ingest", "-w", workspace)
+    assert result.code == 0
+    assert "nothing" in result.out
 
 
 def test_1_a_fault(cli: Cli, workspace: Path) -> None:
     [file] = (workspace / "data" / "experiences").iterdir()
     file.chmod(0o644)
     file.write_bytes(file.read_bytes()[:-20])
-    said = cli("status", "-w", workspace)
-    assert said.code == 1
-    assert said.err.startswith("Fault:")
-    assert file.name in said.err
-    assert "→" in said.err
-    assert said.out == ""
+    result = cli("status", "-w", workspace)
+    assert result.code == 1
+    assert result.err.startswith("Fault:")
+    assert file.name in result.err
+    assert "→" in result.err
+    assert result.out == ""
 
 
 def test_2_no_workspace(cli: Cli, tmp_path: Path) -> None:
-    said = cli("status", "-w", tmp_path)
-    assert said.code == 2
-    assert "perdure.toml" in said.err
-    assert "perdure init" in said.err
+    result = cli("status", "-w", tmp_path)
+    assert result.code == 2
+    assert "perdure.toml" in result.err
+    assert "perdure init" in result.err
 
 
 def test_2_wrong_configuration_with_every_fault_and_its_key(cli: Cli, workspace: Path) -> None:
     path = workspace / "perdure.toml"
     text = path.read_text().replace("epochs = 2", "epochs = 0").replace('"cpu"', '"gpu"')
     path.write_text(text + '[tracking]\nurl = "x"\n')
-    said = cli("status", "-w", workspace)
-    assert said.code == 2
+    result = cli("status", "-w", workspace)
+    assert result.code == 2
     for key in ("training.epochs = 0", "training.device = 'gpu'", "tracking.url: unknown key"):
-        assert key in said.err
+        assert key in result.err
 
 
 @pytest.mark.parametrize(
@@ -89,63 +89,63 @@ def test_2_wrong_configuration_with_every_fault_and_its_key(cli: Cli, workspace:
 )
 def test_2_wrong_use_changes_nothing(cli: Cli, workspace: Path, arguments: list[str]) -> None:
     before = kit.picture(workspace)
-    said = cli(*arguments, "-w", workspace)
-    assert said.code == 2
-    assert said.out == ""
-    assert "Traceback" not in said.err
+    result = cli(*arguments, "-w", workspace)
+    assert result.code == 2
+    assert result.out == ""
+    assert "Traceback" not in result.err
     assert kit.picture(workspace) == before
 
 
 def test_3_refused_data(cli: Cli, workspace: Path) -> None:
     kit.arrive(workspace, "broken.csv", "a,b\n1,2\n")
-    said = cli("ingest", "-w", workspace)
-    assert said.code == 3
-    assert "quarantine" in said.out
+    result = cli("ingest", "-w", workspace)
+    assert result.code == 3
+    assert "quarantine" in result.out
 
 
 def test_3_refused_by_a_gate(cli: Cli, lived: Path) -> None:
-    said = cli("promote", "3", "-w", lived)
-    assert said.code == 3
-    assert said.err.startswith("Refused:")
-    assert f"perdure promote -w {lived} 3 --force --reason" in said.err
+    result = cli("promote", "3", "-w", lived)
+    assert result.code == 3
+    assert result.err.startswith("Refused:")
+    assert f"perdure promote -w {lived} 3 --force --reason" in result.err
 
 
 def test_4_somebody_holds_the_lock(cli: Cli, workspace: Path) -> None:
     with locks.hold(config.read(workspace), "model", "retrain"):
-        said = cli("rollback", "-w", workspace)
-    assert said.code == 4
-    assert said.err.startswith("Busy:")
-    assert "for retrain" in said.err
-    assert "Nothing was changed" in said.err
+        result = cli("rollback", "-w", workspace)
+    assert result.code == 4
+    assert result.err.startswith("Busy:")
+    assert "for retrain" in result.err
+    assert "Nothing was changed" in result.err
 
 
 def test_5_mlflow_does_not_answer(cli: Cli, workspace: Path) -> None:
     path = workspace / "perdure.toml"
     path.write_text(path.read_text() + '[tracking]\nuri = "http://127.0.0.1:9"\n')
-    said = cli("status", "-w", workspace)
-    assert said.code == 5
-    assert said.err.startswith("Unreachable:")
-    assert "http://127.0.0.1:9" in said.err
+    result = cli("status", "-w", workspace)
+    assert result.code == 5
+    assert result.err.startswith("Unreachable:")
+    assert "http://127.0.0.1:9" in result.err
 
 
 def test_1_a_full_disk_says_what_to_do_whoever_told_of_it() -> None:
-    told: list[BaseException] = [
+    messages: list[BaseException] = [
         OSError(28, "No space left on device"),
         OSError(122, "Disk quota exceeded"),
         sqlite3.OperationalError("database or disk is full"),
         errors.Fault("git commit failed (128): fatal: No space left on device"),
         wrapped(RuntimeError("MLflow gave up"), OSError(28, "No space left on device")),
     ]
-    for one in told:
+    for one in messages:
         assert disk.is_full(one), one
     assert not disk.is_full(OSError(13, "Permission denied"))
-    said = client.unreachable("sqlite:////srv/mlflow.db", told[2])
-    assert "the disk is full" in said.message
-    assert "free some space" in (said.hint or "")
+    result = client.unreachable("sqlite:////srv/mlflow.db", messages[2])
+    assert "the disk is full" in result.message
+    assert "free some space" in (result.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("told", "what"),
+    ("error", "what"),
     [
         (OSError(27, "File too large"), "a file would be larger than the limit"),
         (MemoryError(), "there is not enough memory"),
@@ -153,8 +153,8 @@ def test_1_a_full_disk_says_what_to_do_whoever_told_of_it() -> None:
         (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
     ],
 )
-def test_a_limit_of_the_process_is_named_whoever_told_of_it(told: Exception, what: str) -> None:
-    for one in (told, wrapped(errors.Fault("it failed"), told)):
+def test_a_limit_of_the_process_is_named_whoever_raised_it(error: Exception, what: str) -> None:
+    for one in (error, wrapped(errors.Fault("it failed"), error)):
         found = exhausted.named(one)
         assert found is not None
         assert what in found.what
@@ -162,14 +162,14 @@ def test_a_limit_of_the_process_is_named_whoever_told_of_it(told: Exception, wha
 
 
 @pytest.mark.parametrize(
-    ("limit", "most", "arguments", "said"),
+    ("limit", "most", "arguments", "message"),
     [
         (resource.RLIMIT_FSIZE, 1024, ("ingest", "new.csv"), "ulimit -f unlimited"),
         (resource.RLIMIT_AS, 900_000_000, ("retrain",), "ulimit -v unlimited"),
     ],
 )
 def test_a_limit_ends_in_our_words_and_loses_nothing(
-    cli: Cli, workspace: Path, limit: int, most: int, arguments: tuple[str, ...], said: str
+    cli: Cli, workspace: Path, limit: int, most: int, arguments: tuple[str, ...], message: str
 ) -> None:
     new = workspace.parent / "new.csv"
     new.write_text(kit.table(7, 80))
@@ -178,7 +178,7 @@ def test_a_limit_ends_in_our_words_and_loses_nothing(
         command, capture_output=True, text=True, check=False, cwd=workspace.parent, timeout=240,
         preexec_fn=lambda: resource.setrlimit(limit, (most, most)),
     )  # fmt: skip
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode != 0
     assert cli("ingest", new, "-w", workspace).code == 0

@@ -24,9 +24,9 @@ def frame(number: int) -> pd.DataFrame:
 def test_files_of_every_kind_through_the_inbox(cli: Cli, tmp_path: Path) -> None:
     data, root = tmp_path / "first.csv", tmp_path / "workspace"
     data.write_text(kit.table(1, 120).replace(",", ";"))
-    said = cli("init", root, "--data", data, "--target", "kind", "--name", kit.MODEL)
-    assert said.code == 0, said.err
-    assert f"  {SEMICOLONS}\n" in said.out
+    result = cli("init", root, "--data", data, "--target", "kind", "--name", kit.MODEL)
+    assert result.code == 0, result.err
+    assert f"  {SEMICOLONS}\n" in result.out
     inbox = root / "inbox"
     frame(2).to_csv(inbox / "2.csv")
     (inbox / "3.csv.gz").write_bytes(gzip.compress(kit.table(3).encode()))
@@ -38,9 +38,9 @@ def test_files_of_every_kind_through_the_inbox(cli: Cli, tmp_path: Path) -> None
         made.writestr("in.csv", kit.table(8))
     (inbox / "9.csv").write_bytes(b"a;b\xe9\n")
     (inbox / "99.csv").write_text(kit.table(99).replace(",", ";") + "1;2\n")
-    said = cli("ingest", "--json", "-w", root)
-    assert said.code == 3
-    files = {one["file"]: one for one in said.json["files"]}
+    result = cli("ingest", "--json", "-w", root)
+    assert result.code == 3
+    files = {one["file"]: one for one in result.json["files"]}
     outcomes = [one["outcome"] for one in files.values()]
     assert outcomes == ["ingested"] * 5 + ["known"] + ["quarantined"] * 3
     assert files["7.parquet"]["experience"] == files["2.csv"]["experience"]
@@ -79,10 +79,10 @@ def test_init_refuses_what_is_more_than_one_table(cli: Cli, tmp_path: Path, kind
     else:
         with zipfile.ZipFile(data, "w") as made:
             made.writestr("1.csv" if kind == "archive" else "xl/workbook.xml", kit.table(1))
-    said = cli("init", tmp_path / "w", "--data", data, "--target", "kind")
-    assert said.code == 3
+    result = cli("init", tmp_path / "w", "--data", data, "--target", "kind")
+    assert result.code == 3
     wanted = {"folder": "is a folder with 1.csv in it", "archive": "is a ZIP archive with 1.csv in"}
-    assert wanted.get(kind, "is an Excel workbook") in said.err
+    assert wanted.get(kind, "is an Excel workbook") in result.err
     assert not (tmp_path / "w").exists()
 
 

@@ -119,7 +119,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("argument", ["", "frobnicate", "--frobnicate"])
 def test_what_is_no_command_is_wrong_use(cli: Cli, argument: str) -> None:
-    said = cli(*argument.split())
-    assert said.code == (2 if argument else said.code)
-    assert "Traceback" not in said.err + said.out
-    assert "perdure" in said.err + said.out
+    result = cli(*argument.split())
+    assert result.code == (2 if argument else result.code)
+    assert "Traceback" not in result.err + result.out
+    assert "perdure" in result.err + result.out

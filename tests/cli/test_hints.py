@@ -63,17 +63,17 @@ def test_what_follows_the_first_promotion_works_from_any_folder(
 ) -> None:
     root = kit.make(tmp_path / "work space", mode="manual")
     monkeypatch.chdir(tmp_path)
-    said = cli("retrain", "-w", root.name)
-    assert said.code == 0
-    assert "Champion: none. Challenger: version 1." in said.out
-    assert "MLFLOW_TRACKING_URI" not in said.out  # nothing serves yet
-    [promote] = suggested(said.out)
+    result = cli("retrain", "-w", root.name)
+    assert result.code == 0
+    assert "Champion: none. Challenger: version 1." in result.out
+    assert "MLFLOW_TRACKING_URI" not in result.out  # nothing serves yet
+    [promote] = suggested(result.out)
     assert promote == ["promote", "-w", "work space", "1"]
-    said = cli(*promote)
-    assert said.code == 0
-    assert "rollback" not in said.out  # there is nothing to go back to
+    result = cli(*promote)
+    assert result.code == 0
+    assert "rollback" not in result.out  # there is nothing to go back to
 
-    line = next(line for line in said.out.splitlines() if "mlflow models serve" in line)
+    line = next(line for line in result.out.splitlines() if "mlflow models serve" in line)
     env, setting, *words = shlex.split(line)
     assert env == "env"
     name, _, uri = setting.partition("=")
@@ -100,9 +100,9 @@ def test_what_follows_the_first_promotion_works_from_any_folder(
     # The second promotion has one before it: that suggestion works, too.
     kit.ingest(root, kit.table(2))
     [promote] = suggested(cli("retrain", "-w", root.name).out)
-    said = cli(*promote)
-    assert "mlflow models serve" not in said.out
-    [rollback] = suggested(said.out)
+    result = cli(*promote)
+    assert "mlflow models serve" not in result.out
+    [rollback] = suggested(result.out)
     assert cli(*rollback).code == 0
     assert cli("status", "-w", root, "--json").json["champion"]["version"] == 1
 
@@ -113,13 +113,13 @@ def test_the_ways_out_of_a_first_refusal_work(
 ) -> None:
     root = kit.make(tmp_path / "w", floor="0.9999")
     monkeypatch.chdir(tmp_path)
-    said = cli("retrain", "-w", "w")
-    assert said.code == 3
+    result = cli("retrain", "-w", "w")
+    assert result.code == 3
     for part in ("Nothing serves yet", "[gates] floor", "training.class_weights"):
-        assert part in said.out
+        assert part in result.out
     shown = cli("status", "-w", "w").out
     assert "champion    none: nothing serves yet" in shown
-    ways = {words[0]: words for words in suggested(said.out.replace(" and perdure", "\nperdure"))}
+    ways = {words[0]: words for words in suggested(result.out.replace(" and perdure", "\nperdure"))}
     assert ways["release"] == ["release", "-w", "w", "000001" + ways["release"][3][6:]]
     # The setting that it names, and the two commands.
     kit.configure(root, floor="false")
@@ -129,8 +129,8 @@ def test_the_ways_out_of_a_first_refusal_work(
 
     # Or against the gates.
     other = kit.make(tmp_path / "v", floor="0.9999")
-    said = cli("retrain", "-w", "v")
-    [force] = [words for words in suggested(said.out) if words[0] == "promote"]
+    result = cli("retrain", "-w", "v")
+    [force] = [words for words in suggested(result.out) if words[0] == "promote"]
     assert force == ["promote", "-w", "v", "1", "--force", "--reason", "TEXT"]
     assert cli(*force).code == 0
     assert cli("status", "-w", other, "--json").json["champion"]["version"] == 1
@@ -140,8 +140,8 @@ def test_the_hint_of_an_error_works_here(
     cli: Cli, lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = cli("promote", "3", "-w", lived)
-    assert said.code == 3
-    assert f"perdure promote -w {lived} 3 --force --reason TEXT" in said.err
+    result = cli("promote", "3", "-w", lived)
+    assert result.code == 3
+    assert f"perdure promote -w {lived} 3 --force --reason TEXT" in result.err
     monkeypatch.chdir(lived)
     assert "→ perdure promote 3 --force" in cli("promote", "3").err

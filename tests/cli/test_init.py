@@ -23,9 +23,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_it_makes_a_workspace(cli: Cli, tmp_path: Path, data: Path) -> None:
     root = tmp_path / "a new folder" / "weather"
-    said = cli("init", root, "--data", data, "--target", "kind")
-    assert said.code == 0
-    assert "perdure retrain" in said.out
+    result = cli("init", root, "--data", data, "--target", "kind")
+    assert result.code == 0
+    assert "perdure retrain" in result.out
     for name in (".git", ".dvc", "perdure.toml", "schema.toml", "inbox", "data.dvc"):
         assert (root / name).exists(), name
     assert 'name = "weather"' in (root / "perdure.toml").read_text()
@@ -41,18 +41,18 @@ def test_a_folder_that_sqlite_cannot_name_is_refused_and_nothing_is_written(
     cli: Cli, tmp_path: Path, data: Path
 ) -> None:
     """`sqlite:////srv/a?b/mlflow.db` is the file /srv/a."""
-    said = cli("init", tmp_path / "a?b" / "weather", "--data", data, "--target", "kind")
-    assert said.code == 2
-    assert "question mark" in said.err
+    result = cli("init", tmp_path / "a?b" / "weather", "--data", data, "--target", "kind")
+    assert result.code == 2
+    assert "question mark" in result.err
     assert [path.name for path in tmp_path.iterdir()] == [data.name]
 
 
 def test_a_workspace_that_was_moved_to_such_a_folder_says_so(cli: Cli, workspace: Path) -> None:
     moved = workspace.rename(workspace.with_name("why?"))
-    said = cli("status", "-w", moved)
-    assert said.code == 2
-    assert "question mark" in said.err
-    assert "rename the folder" in said.err
+    result = cli("status", "-w", moved)
+    assert result.code == 2
+    assert "question mark" in result.err
+    assert "rename the folder" in result.err
 
 
 @pytest.mark.parametrize("name", ["a#b", "a%3Fb", "a%20b c;d=é"])
@@ -80,10 +80,10 @@ def test_it_refuses_where_a_workspace_is_and_changes_nothing(
     (workspace / "perdure.toml").write_text("# mine\n" + (workspace / "perdure.toml").read_text())
     before = {p: p.read_bytes() for p in sorted(workspace.rglob("*")) if p.is_file()}
     head = kit.git(workspace, "rev-parse", "HEAD")
-    said = cli("init", workspace, "--data", data, "--target", "kind")
-    assert said.code == 2
-    assert "is a workspace already; nothing was changed" in said.err
-    assert "perdure ingest" in said.err
+    result = cli("init", workspace, "--data", data, "--target", "kind")
+    assert result.code == 2
+    assert "is a workspace already; nothing was changed" in result.err
+    assert "perdure ingest" in result.err
     assert {p: p.read_bytes() for p in sorted(workspace.rglob("*")) if p.is_file()} == before
     assert kit.git(workspace, "rev-parse", "HEAD") == head
 
@@ -97,8 +97,8 @@ def test_inside_a_git_repository_it_keeps_to_its_folder(
     (outer / "mine.txt").write_text("mine")
     kit.git(outer, "add", "mine.txt")
     (outer / "half.txt").write_text("not yet added")
-    said = cli("init", outer / "models" / "rain", "--data", data, "--target", "kind")
-    assert said.code == 0, said.err
+    result = cli("init", outer / "models" / "rain", "--data", data, "--target", "kind")
+    assert result.code == 0, result.err
     assert not (outer / "models" / "rain" / ".git").exists()
     # What its owner had staged is still staged, and not in Perdure's commits.
     assert kit.git(outer, "status", "--porcelain").splitlines() == ["A  mine.txt", "?? half.txt"]
@@ -120,24 +120,24 @@ def test_what_cannot_work_makes_nothing(
     cli: Cli, tmp_path: Path, data: Path, arguments: list[str], said_: str
 ) -> None:
     root = tmp_path / "w"
-    said = cli("init", root, "--data", data, *arguments)
-    assert said.code in (2, 3)
-    assert said_ in said.err
-    assert "Traceback" not in said.err
+    result = cli("init", root, "--data", data, *arguments)
+    assert result.code in (2, 3)
+    assert said_ in result.err
+    assert "Traceback" not in result.err
     assert not root.exists()
 
 
 def test_data_that_does_not_exist(cli: Cli, tmp_path: Path) -> None:
-    said = cli("init", tmp_path / "w", "--data", tmp_path / "no.csv", "--target", "y")
-    assert said.code in (2, 3)
-    assert "no.csv" in said.err
+    result = cli("init", tmp_path / "w", "--data", tmp_path / "no.csv", "--target", "y")
+    assert result.code in (2, 3)
+    assert "no.csv" in result.err
     assert not (tmp_path / "w").exists()
 
 
 def test_images_of_a_size(cli: Cli, tmp_path: Path) -> None:
     first = picture_kit.archive(tmp_path / "first.zip", picture_kit.files(20))
-    said = cli("init", tmp_path / "w", "--data", first, "--size", "5x6", "--target", "light")
-    assert said.code == 0, said.err
+    result = cli("init", tmp_path / "w", "--data", first, "--size", "5x6", "--target", "light")
+    assert result.code == 0, result.err
     text = (tmp_path / "w" / "schema.toml").read_text()
     assert '[columns.image]\nkind = "image"\nheight = 5\nwidth = 6\nchannels = 1\n' in text
     assert 'name = "light"' in text
@@ -150,8 +150,8 @@ def test_a_column_of_text_by_name(cli: Cli, tmp_path: Path) -> None:
     lines = [f"{i * 7 % 5}.5,word {i} of {i * 3 % 7},{'no' if i % 2 else 'yes'}" for i in range(80)]
     (tmp_path / "d.csv").write_text("x,t,y\n" + "\n".join(lines) + "\n")
     start = ("init", tmp_path / "w", "--data", tmp_path / "d.csv", "--target", "y")
-    said = cli(*start, "--kind", "text", "--column", "t")
-    assert said.code == 0, said.err
+    result = cli(*start, "--kind", "text", "--column", "t")
+    assert result.code == 0, result.err
     text = (tmp_path / "w" / "schema.toml").read_text()
     assert '[columns.x]\nkind = "ignore"\n' in text
     assert '[columns.t]\nkind = "text"\n' in text
@@ -178,8 +178,8 @@ def test_a_kind_that_does_not_fit_makes_nothing(
     first = data
     if form == "images":
         first = picture_kit.folder(tmp_path / "d", picture_kit.files(20))
-    said = cli("init", tmp_path / "w", "--data", first, *arguments)
-    assert said.code in (2, 3)
-    assert said_ in said.err
-    assert "Traceback" not in said.err
+    result = cli("init", tmp_path / "w", "--data", first, *arguments)
+    assert result.code in (2, 3)
+    assert said_ in result.err
+    assert "Traceback" not in result.err
     assert not (tmp_path / "w").exists()

@@ -31,9 +31,9 @@ def is_learner(value: dict[str, Any]) -> None:
 
 
 def asked(cli: Cli, *arguments: str | Path) -> Any:
-    said = cli(*arguments, "--json")
-    assert said.err == ""
-    return json.loads(said.out)
+    result = cli(*arguments, "--json")
+    assert result.err == ""
+    return json.loads(result.out)
 
 
 def test_status(cli: Cli, lived: Path) -> None:
@@ -140,9 +140,9 @@ def test_show(cli: Cli, lived: Path, number: int) -> None:
 
 
 def test_evaluate(cli: Cli, lived: Path) -> None:
-    said = cli("evaluate", "2", "-w", lived, "--json")
-    value = said.json
-    assert said.code == (3 if value["verdict"]["answer"] == "refused" else 0)
+    result = cli("evaluate", "2", "-w", lived, "--json")
+    value = result.json
+    assert result.code == (3 if value["verdict"]["answer"] == "refused" else 0)
     assert set(value) == {
         "version", "champion", "rows", "metrics", "champion_metrics", "verdict",
     }  # fmt: skip
@@ -163,12 +163,12 @@ def test_doctor(cli: Cli, lived: Path) -> None:
 
 
 def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
-    made = journey.said["init"].json
+    made = journey.results["init"].json
     assert set(made) == {"workspace", "model", "task", "first", "columns", "notes"}
     assert (made["model"], made["task"]) == ("small", "classification")
     assert made["first"]["outcome"] == "ingested"
 
-    files = journey.said["ingest"].json["files"]
+    files = journey.results["ingest"].json["files"]
     keys = {
         "file", "outcome", "experience", "rows", "refused_rows", "reasons", "folder",
         "refused_share", "joined_rows", "notes", "distinct_rows", "files",
@@ -179,7 +179,7 @@ def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
         ("good.csv", "ingested", 60),
     ]
 
-    result = journey.said["retrain"].json
+    result = journey.results["retrain"].json
     assert set(result) == {"learned", "champion", "challenger", "metric", "profile"}
     assert result["profile"] is None
     assert [one["version"] for one in result["learned"]] == [1, 2]
@@ -190,7 +190,7 @@ def test_init_ingest_retrain_and_rollback(journey: Journey) -> None:
     assert result["metric"] == "accuracy"
     assert all(one["rows"] >= 1 for one in result["learned"])
 
-    taken_back = journey.said["rollback"].json
+    taken_back = journey.results["rollback"].json
     assert set(taken_back) == {"version", "replaced", "held", "changed"}
     assert (taken_back["version"], taken_back["replaced"]) == (1, 2)
-    assert journey.said["status"].json["champion"]["version"] == 1
+    assert journey.results["status"].json["champion"]["version"] == 1

@@ -11,9 +11,9 @@ def test_what_would_be_copied_what_was_and_what_is_refused(
     cli: Cli, lived: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'team.db'}"
-    said = cli("migrate", "--to", uri, "-w", lived)
-    assert (said.code, said.err) == (0, "")
-    lines = said.out.splitlines()
+    result = cli("migrate", "--to", uri, "-w", lived)
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
     assert lines[0] == f"From sqlite:///{lived / '.perdure' / 'mlflow.db'}"
     assert lines[1] == f"To   {uri}"
     assert lines[2].startswith("3 versions (")
@@ -21,9 +21,9 @@ def test_what_would_be_copied_what_was_and_what_is_refused(
     assert lines[3] == "To do it: the same command with --yes"
     assert not (tmp_path / "team.db").exists()
 
-    said = cli("migrate", "--to", uri, "--yes", "-w", lived)
-    assert said.code == 0
-    lines = said.out.splitlines()
+    result = cli("migrate", "--to", uri, "--yes", "-w", lived)
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert lines[2].startswith("Copied and compared: 3 versions (")
     assert lines[2].endswith(" Version 1 is the champion.")
     assert lines[4:7] == [r"  [tracking]", f'  uri = "{uri}"', "  in perdure.toml"]

@@ -27,19 +27,19 @@ HEAVY = [
 
 def test_json_is_all_that_stands_on_stdout(journey: Journey) -> None:
     asked = [
-        said
-        for name, said in journey.said.items()
+        result
+        for name, result in journey.results.items()
         if name not in {"status in words", "nothing to do"}
     ]
     assert len(asked) == 5
-    for said in asked:
-        assert said.out.startswith("{")
-        assert said.json
+    for result in asked:
+        assert result.out.startswith("{")
+        assert result.json
 
 
 def test_where_there_is_no_terminal_there_are_no_bars_and_no_colours(journey: Journey) -> None:
-    for name, said in journey.said.items():
-        for text in (said.out, said.err):
+    for name, result in journey.results.items():
+        for text in (result.out, result.err):
             assert "\x1b" not in text, name
             assert "\r" not in text, name
             assert "━" not in text, name
@@ -48,16 +48,16 @@ def test_where_there_is_no_terminal_there_are_no_bars_and_no_colours(journey: Jo
 
 def test_no_other_library_speaks(journey: Journey) -> None:
     """Perdure's own words are there; MLflow's, DVC's and Prefect's are not."""
-    for name, said in journey.said.items():
+    for name, result in journey.results.items():
         for word in ("INFO", "WARNING", "mlflow", "alembic", "Warning", "prefect."):
-            assert word not in said.err, (name, said.err)
+            assert word not in result.err, (name, result.err)
 
 
 def test_words_for_a_person(cli: Cli, lived: Path) -> None:
     for arguments in (["status"], ["history"], ["show", "2"], ["doctor"]):
-        said = cli(*arguments, "-w", lived)
-        assert said.out
-        assert said.err == ""
+        result = cli(*arguments, "-w", lived)
+        assert result.out
+        assert result.err == ""
     shown = cli("status", "-w", lived).out
     for word in ("champion", "perdure release", "perdure retrain", "perdure ingest", "broken.csv"):
         assert word in shown
@@ -68,9 +68,9 @@ def test_logs_go_to_stderr(cli: Cli, workspace: Path) -> None:
     from perdure.tasks import experiences
 
     experiences.begin(config.read(workspace), ())
-    said = cli("ingest", "-w", workspace, "--json")
-    assert said.json["files"] == []
-    assert "cut short" in said.err
+    result = cli("ingest", "-w", workspace, "--json")
+    assert result.json["files"] == []
+    assert "cut short" in result.err
 
 
 def test_the_nearest_workspace_above_is_taken(
@@ -114,16 +114,16 @@ def test_rubbish_is_refused_in_words(
     """By `init`, which leaves nothing behind, and by `ingest`, which keeps it in quarantine."""
     file = tmp_path / f"rubbish.{suffix}"
     file.write_bytes(content)
-    said = cli("init", tmp_path / "new", "--data", file, "--target", "kind")
-    assert said.code == 3
-    assert "Traceback" not in said.err
-    assert "rubbish" in said.err
+    result = cli("init", tmp_path / "new", "--data", file, "--target", "kind")
+    assert result.code == 3
+    assert "Traceback" not in result.err
+    assert "rubbish" in result.err
     assert not (tmp_path / "new").exists()
 
-    said = cli("ingest", "-w", shared, file)
-    assert said.code == 3
-    assert "Traceback" not in said.err
-    assert "quarantine" in said.out
+    result = cli("ingest", "-w", shared, file)
+    assert result.code == 3
+    assert "Traceback" not in result.err
+    assert "quarantine" in result.out
     assert file.read_bytes() == content
 
 
@@ -142,8 +142,8 @@ def test_files_with_odd_names_are_harmless(cli: Cli, shared: Path, tmp_path: Pat
     secret = tmp_path / "secret.csv"
     secret.write_text(kit.table(30))
     (shared / "inbox" / "other.csv").symlink_to(secret)
-    said = cli("ingest", "-w", shared, "--json")
-    outcomes = {one["file"]: one["outcome"] for one in said.json["files"]}
+    result = cli("ingest", "-w", shared, "--json")
+    outcomes = {one["file"]: one["outcome"] for one in result.json["files"]}
     assert len(outcomes) == len(names) + 2
     assert outcomes.pop("link.csv") == outcomes.pop("other.csv") == "quarantined"
     assert set(outcomes.values()) == {"ingested"}
@@ -160,9 +160,9 @@ def test_a_disk_that_is_nearly_full_is_said(
     assert "free some space" not in cli("status", "-w", lived).out
     monkeypatch.setattr(disk, "LITTLE_BYTES", 2**62)
     assert "MB free  → free some space" in cli("status", "-w", lived).out
-    said = cli("doctor", "-w", lived)
-    assert said.code == 1
-    assert "free some space: du -sh" in said.out
+    result = cli("doctor", "-w", lived)
+    assert result.code == 1
+    assert "free some space: du -sh" in result.out
 
 
 def test_the_table_of_a_verdict_is_alike_everywhere(cli: Cli, lived: Path) -> None:

@@ -20,9 +20,9 @@ from tests.promises import kit
 
 
 def asked(cli: Cli, root: Path, *arguments: str) -> Any:
-    said = cli(*arguments, "-w", root, "--json")
-    assert said.code == 0, said.err
-    return json.loads(said.out)
+    result = cli(*arguments, "-w", root, "--json")
+    assert result.code == 0, result.err
+    return json.loads(result.out)
 
 
 def experiences(root: Path) -> list[str]:
@@ -86,9 +86,9 @@ def test_rows_that_were_set_aside_are_traced_to_where_they_joined(cli: Cli, tmp_
 
 @pytest.mark.parametrize("what", ["never.csv", "000099-aaaaaaaa", "99"])
 def test_what_is_not_known_is_said(cli: Cli, lived: Path, what: str) -> None:
-    said = cli("trace", what, "-w", lived)
-    assert said.code == 2
-    assert what in said.err
+    result = cli("trace", what, "-w", lived)
+    assert result.code == 2
+    assert what in result.err
 
 
 def test_both_answer_while_a_retraining_runs(cli: Cli, lived: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_time_without_a_zone_is_of_this_machine(
     try:
         there = (promoted + timedelta(hours=5)).replace(tzinfo=None)
         assert served_at(cli, lived, there.isoformat())["version"] == 1
-        said = cli("history", "--at", (there - timedelta(seconds=1)).isoformat(), "-w", lived)
-        assert (said.code, "nothing served" in said.err) == (2, True)
+        result = cli("history", "--at", (there - timedelta(seconds=1)).isoformat(), "-w", lived)
+        assert (result.code, "nothing served" in result.err) == (2, True)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -153,16 +153,16 @@ def test_a_time_without_a_zone_is_of_this_machine(
      ("2999-01-01", "has not come yet")],
 )  # fmt: skip
 def test_a_time_that_has_no_answer(cli: Cli, lived: Path, at: str, why: str) -> None:
-    said = cli("history", "--at", at, "-w", lived)
-    assert said.code == 2
-    assert why in said.err
-    assert "→" in said.err
+    result = cli("history", "--at", at, "-w", lived)
+    assert result.code == 2
+    assert why in result.err
+    assert "→" in result.err
 
 
 def test_nothing_has_served_yet(cli: Cli, tmp_path: Path) -> None:
     root = kit.make(tmp_path / "workspace")
-    said = cli("history", "--at", utc(), "-w", root)
-    assert (said.code, "none has served yet" in said.err) == (2, True)
+    result = cli("history", "--at", utc(), "-w", root)
+    assert (result.code, "none has served yet" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -174,37 +174,37 @@ def test_where_mlflow_is_away_they_say_so(
     root = shutil.copytree(lived, tmp_path / "workspace", symlinks=True)
     with (root / "perdure.toml").open("a") as file:
         file.write('\n[tracking]\nuri = "http://127.0.0.1:9"\n')
-    said = cli(*command, "-w", root)
-    assert (said.code, said.out) == (5, "")
-    assert "does not answer" in said.err
+    result = cli(*command, "-w", root)
+    assert (result.code, result.out) == (5, "")
+    assert "does not answer" in result.err
 
 
 def test_verify_has_a_line_for_each_check_and_an_exit_code(
     cli: Cli, lived: Path, tmp_path: Path
 ) -> None:
-    said = cli("verify", "-w", lived)
-    assert (said.code, said.out.count("✓"), said.out.count("✗")) == (0, 8, 0)
+    result = cli("verify", "-w", lived)
+    assert (result.code, result.out.count("✓"), result.out.count("✗")) == (0, 8, 0)
     root = Path(shutil.copytree(lived, tmp_path / "workspace", symlinks=True))
     registry = kit.registry(root)
     (registry.download(registry.version(2)) / "model.pt2").write_bytes(b"")
-    said = cli("verify", "2", "-w", root)
-    assert (said.code, "model.pt2 was changed" in said.out) == (1, True)
-    assert "✗ graph" in said.out
-    assert "--to VERSION" in said.out
-    said = cli("reproduce", "2", "-w", root)
-    assert (said.code, "model.pt2 was changed" in said.err) == (1, True)
-    said = cli("verify", "9", "-w", root)
-    assert said.code == 2
+    result = cli("verify", "2", "-w", root)
+    assert (result.code, "model.pt2 was changed" in result.out) == (1, True)
+    assert "✗ graph" in result.out
+    assert "--to VERSION" in result.out
+    result = cli("reproduce", "2", "-w", root)
+    assert (result.code, "model.pt2 was changed" in result.err) == (1, True)
+    result = cli("verify", "9", "-w", root)
+    assert result.code == 2
 
 
 def test_reproduce_says_what_came_out(cli: Cli, lived: Path) -> None:
-    said = cli("reproduce", "1", "-w", lived)
-    assert (said.code, "bit for bit" in said.out) == (0, True)
+    result = cli("reproduce", "1", "-w", lived)
+    assert (result.code, "bit for bit" in result.out) == (0, True)
 
 
 def test_there_is_nothing_to_verify_yet(cli: Cli, tmp_path: Path) -> None:
-    said = cli("verify", "-w", kit.make(tmp_path / "workspace"))
-    assert (said.code, "no champion" in said.err) == (2, True)
+    result = cli("verify", "-w", kit.make(tmp_path / "workspace"))
+    assert (result.code, "no champion" in result.err) == (2, True)
 
 
 def test_forgetting_may_take_the_champion_away() -> None:

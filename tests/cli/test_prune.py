@@ -9,12 +9,12 @@ from tests.cli.conftest import Cli
 
 
 def test_what_would_go_and_why_the_rest_stays(cli: Cli, lived: Path) -> None:
-    said = cli("prune", "--keep", "1", "--keep-days", "0", "-w", lived)
-    assert (said.code, said.err) == (0, "")
-    assert "why it stays" in said.out
-    assert "has the alias" in said.out
-    assert "nothing was changed" in said.out
-    assert "perdure prune -w" in said.out or "perdure prune --yes" in said.out
+    result = cli("prune", "--keep", "1", "--keep-days", "0", "-w", lived)
+    assert (result.code, result.err) == (0, "")
+    assert "why it stays" in result.out
+    assert "has the alias" in result.out
+    assert "nothing was changed" in result.out
+    assert "perdure prune -w" in result.out or "perdure prune --yes" in result.out
     value = json.loads(cli("prune", "--keep-days", "0", "--keep", "1", "--json", "-w", lived).out)
     assert value["removed"] is False
     assert sorted(one["version"] for one in value["goes"] + value["stays"]) == [1, 2, 3]

@@ -14,16 +14,16 @@ from tests.promises import kit
 
 def test_ingest_status_and_show(cli: Cli, workspace: Path) -> None:
     kit.arrive(workspace, "1.csv", kit.table(2, 12))
-    said = cli("ingest", "-w", workspace)
-    assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines() == [
+    result = cli("ingest", "-w", workspace)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
         "· 1.csv: waits for more rows",
         "  12 rows wait; 30 make an experience (data.min_rows)",
     ]
     kit.arrive(workspace, "again.csv", kit.table(2, 12))
-    said = cli("ingest", "-w", workspace)
-    assert "again.csv: its content is here already, and waits for more rows; skipped" in said.out
-    assert said.code == 0
+    result = cli("ingest", "-w", workspace)
+    assert "again.csv: its content is here already, and waits for more rows; skipped" in result.out
+    assert result.code == 0
 
     value = cli("status", "-w", workspace, "--json").json
     [one] = value["waiting_files"]
@@ -35,10 +35,10 @@ def test_ingest_status_and_show(cli: Cli, workspace: Path) -> None:
     assert lines[place + 1] == "    1.csv, 12 rows"
 
     kit.arrive(workspace, "2.csv", kit.table(3, 20))
-    said = cli("ingest", "-w", workspace, "--json")
-    assert said.code == 0
-    assert list(shapes.faults(said.json, "ingest", shapes.described())) == []
-    [file] = said.json["files"]
+    result = cli("ingest", "-w", workspace, "--json")
+    assert result.code == 0
+    assert list(shapes.faults(result.json, "ingest", shapes.described())) == []
+    [file] = result.json["files"]
     assert file["files"] == [{"file": "1.csv", "rows": 12}, {"file": "2.csv", "rows": 20}]
     assert cli("status", "-w", workspace, "--json").json["waiting_files"] == []
     retrain.fn(str(workspace))
@@ -69,9 +69,9 @@ def test_a_file_that_waits_is_no_experience_yet(
 ) -> None:
     kit.arrive(workspace, "1.csv", kit.table(2, 12))
     cli("ingest", "-w", workspace)
-    said = cli(command[0], "1.csv", *command[1:], "-w", workspace)
-    assert said.code == 2
-    assert "1.csv is no experience yet: its 12 rows wait for those of other files" in said.err
+    result = cli(command[0], "1.csv", *command[1:], "-w", workspace)
+    assert result.code == 2
+    assert "1.csv is no experience yet: its 12 rows wait for those of other files" in result.err
     other = cli(command[0], "2.csv", *command[1:], "-w", workspace)
     assert other.code == 2
     assert "no experience yet" not in other.err
@@ -80,14 +80,14 @@ def test_a_file_that_waits_is_no_experience_yet(
 def test_init_with_few_rows_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
     first, root = tmp_path / "first.csv", tmp_path / "workspace"
     first.write_text(kit.table(1, 20))
-    said = cli("init", root, "--data", first, "--target", "kind")
-    assert said.code == 0
-    assert "20 rows wait; 30 make an experience" in said.out
-    assert said.out.splitlines()[-1] == (
+    result = cli("init", root, "--data", first, "--target", "kind")
+    assert result.code == 0
+    assert "20 rows wait; 30 make an experience" in result.out
+    assert result.out.splitlines()[-1] == (
         "Next: perdure ingest FILE with more rows, for the first experience"
     )
-    said = cli("retrain", "-w", root)
-    assert (said.code, "Nothing is pending" in said.out) == (0, True)
+    result = cli("retrain", "-w", root)
+    assert (result.code, "Nothing is pending" in result.out) == (0, True)
     assert cli("status", "-w", root, "--json").json["experiences"] == 0
 
 
@@ -97,9 +97,9 @@ def test_joined_files_are_one_line_and_many_experiences_a_hint(cli: Cli, workspa
     path.write_text(text.replace("[training]", "join = 100\n\n[training]", 1))
     for number in (2, 3, 4):
         kit.arrive(workspace, f"{number}.csv", kit.table(number, 50))
-    said = cli("ingest", "-w", workspace)
-    assert said.code == 0
-    lines = said.out.splitlines()
+    result = cli("ingest", "-w", workspace)
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         "✓ 3.csv", "  50 rows of 1 file that waited joined", "✓ 4.csv", "Next",
     ]  # fmt: skip

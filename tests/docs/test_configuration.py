@@ -197,9 +197,9 @@ def test_a_model_of_ones_own_by_path_and_by_module(
 
 def test_what_is_said_of_the_built_in_model_and_the_switches() -> None:
     part = pages.text(PAGE).partition("The built-in models, and what `parameters`")[2]
-    told = {names.partition(",")[0].strip("`"): words for names, _, words in pages.rows(part)}
-    assert list(told) == [*sorted(models.BUILT_IN, key=lambda name: name != "mlp"), "resnet18"]
-    for name, words in told.items():
+    result = {names.partition(",")[0].strip("`"): words for names, _, words in pages.rows(part)}
+    assert list(result) == [*sorted(models.BUILT_IN, key=lambda name: name != "mlp"), "resnet18"]
+    for name, words in result.items():
         known = models.built_in(name)
         assert known is not None
         settings = list(inspect.signature(known.make).parameters.values())[2:]

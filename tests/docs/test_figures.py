@@ -112,8 +112,8 @@ def test_what_misses_its_target_is_explained() -> None:
     part = pages.after("\n## What is not met, and why\n", pages.text("benchmarks.md"))
     for name in written.unmet():
         assert f"**{name}**" in part
-    told = re.findall(r"^\*\*(.*?)\*\*", part, re.MULTILINE)
-    assert sorted(told) == sorted(written.unmet())
+    named = re.findall(r"^\*\*(.*?)\*\*", part, re.MULTILINE)
+    assert sorted(named) == sorted(written.unmet())
 
 
 def well_below(control: float, value: float) -> bool:

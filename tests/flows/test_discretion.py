@@ -77,7 +77,7 @@ def ws(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+def messages(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     """What Perdure has logged, when the test has ended and before: nothing of it is secret."""
     caplog.set_level(logging.DEBUG, "perdure")
     lines: list[str] = []
@@ -123,40 +123,42 @@ def test_deploy(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize("healthy", [False, True])
-def test_a_flow(ws: Workspace, said: list[str], healthy: bool) -> None:
+def test_a_flow(ws: Workspace, messages: list[str], healthy: bool) -> None:
     with guarded(healthy=healthy):
         assert engine.run(count, workspace=str(ws.root)) == len(str(ws.root))
-    assert any("going on without it" in line for line in said)
+    assert any("going on without it" in line for line in messages)
 
 
 @pytest.mark.parametrize("healthy", [False, True])
-def test_the_models_lock(ws: Workspace, said: list[str], healthy: bool) -> None:
+def test_the_models_lock(ws: Workspace, messages: list[str], healthy: bool) -> None:
     with guarded(healthy=healthy), model_lock.hold(ws, "a test"):
         pass
-    assert any("locked on this machine alone" in line for line in said)
+    assert any("locked on this machine alone" in line for line in messages)
 
 
-def test_the_models_slot(ws: Workspace, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_models_slot(
+    ws: Workspace, messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model_slot, "RENEW_SECONDS", 0.01)
     with guarded(healthy=True) as url:
         slot = model_slot.Slot(url, ws, "a test")
         slot.lease = uuid.uuid4()
         with slot.renewed():
-            eventually(said, "could not be renewed")
+            eventually(messages, "could not be renewed")
         slot.give_back()
-    eventually(said, "could not be freed")
+    eventually(messages, "could not be freed")
 
 
-def test_a_worker(said: list[str]) -> None:
+def test_a_worker(messages: list[str]) -> None:
     with guarded(healthy=True) as url, pytest.raises(httpx.HTTPStatusError) as error:
         httpx.get(url).raise_for_status()
     worker = cast(Worker, SimpleNamespace(_away_since=None))
     Worker._note_away(worker, error.value)
-    assert any("asking on" in line for line in said)
+    assert any("asking on" in line for line in messages)
 
 
-def eventually(said: list[str], text: str) -> None:
+def eventually(messages: list[str], text: str) -> None:
     deadline = time.monotonic() + 60
-    while not any(text in line for line in said):
+    while not any(text in line for line in messages):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -97,8 +97,8 @@ def test_the_rows_are_nowhere_and_the_model_is_learned_without_them(root: Path) 
     before = places(root)
     assert {place.partition("/")[0] for place in before} >= {"data", ".dvc", ".perdure"}
     assert any(place.endswith("evaluation/rows.parquet") for place in before)
-    said = forget.forget(str(root), WHERE, None, "request 88")
-    assert (said.done, said.rows, said.versions) == (False, 13, (2, 3, 4))
+    result = forget.forget(str(root), WHERE, None, "request 88")
+    assert (result.done, result.rows, result.versions) == (False, 13, (2, 3, 4))
     assert places(root) == before
 
     done = forgotten(root)

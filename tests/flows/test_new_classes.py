@@ -61,10 +61,10 @@ def test_the_model_grows_and_serves(grown: Path) -> None:
     registry = kit.registry(grown)
     model = Model(registry.download(registry.version(2)))
     rows = pd.DataFrame({"a": [0.0, 1.0], "b": [0.0, 1.0], "colour": ["red", "green"]})
-    said = model.predict(rows, {"probabilities": True})
-    assert isinstance(said, pd.DataFrame)
-    assert list(said.columns) == ["no", "yes", "maybe"]
-    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-6)
+    result = model.predict(rows, {"probabilities": True})
+    assert isinstance(result, pd.DataFrame)
+    assert list(result.columns) == ["no", "yes", "maybe"]
+    np.testing.assert_allclose(result.sum(axis=1), 1, rtol=1e-6)
     old = evaluate.fn(str(grown), version=1)
     assert old.metrics.average["accuracy"] > 0.4
     assert old.champion_metrics is not None

@@ -99,9 +99,9 @@ def test_a_life_with_pruning(root: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=GONE):
             call()
-    told = [e for e in status.history(str(root)) if e["action"] == "removed"]
-    assert [e["version"] for e in told] == [1, 2, 4]
-    assert told[2]["reason"] == "by prune: refused"
+    removed = [e for e in status.history(str(root)) if e["action"] == "removed"]
+    assert [e["version"] for e in removed] == [1, 2, 4]
+    assert removed[2]["reason"] == "by prune: refused"
 
     # What the refused version had learned stays decided, and nothing is learned again.
     assert status.status(str(root))["held"] == held

@@ -357,11 +357,11 @@ def test_the_user_s_own_settings_stand(tmp_path: Path) -> None:
 
 
 def test_the_terminal_is_told_what_went_wrong_and_no_more() -> None:
-    def told(name: str, level: int) -> bool:
+    def result(name: str, level: int) -> bool:
         record = logging.LogRecord(name, level, "", 0, "", None, None)
         return configured_server._worth_the_terminal(record)
 
-    assert told("perdure", logging.INFO)
-    assert told("prefect.server", logging.WARNING)
-    assert not told("prefect", logging.INFO)
-    assert not told("prefect.flow_runs", logging.ERROR)  # the caller gets the error itself
+    assert result("perdure", logging.INFO)
+    assert result("prefect.server", logging.WARNING)
+    assert not result("prefect", logging.INFO)
+    assert not result("prefect.flow_runs", logging.ERROR)  # the caller gets the error itself

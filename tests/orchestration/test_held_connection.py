@@ -46,7 +46,7 @@ def test_who_keeps_the_connection_for_long_is_named(tmp_path: Path, long: bool) 
         holder = Holder(log, long_s=0.5 if long else 1.0)
         holder.watch(look_s=0.1)
         asyncio.run(use())
-        told = path.read_text()
-    assert ("in use for" in told) == long
-    assert ("reads_and_waits_for" in told and "a request" in told) == long
-    assert told.count("What the threads do") == int(long)
+        output = path.read_text()
+    assert ("in use for" in output) == long
+    assert ("reads_and_waits_for" in output and "a request" in output) == long
+    assert output.count("What the threads do") == int(long)

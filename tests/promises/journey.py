@@ -16,8 +16,8 @@ GUARD = Path(__file__).parent / "guard"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said and how it ended."""
+class Completed:
+    """What a command printed, and how it ended."""
 
     code: int
     out: str
@@ -33,11 +33,11 @@ class Journey:
     """The workspace, the commands in order, and what the guard wrote down."""
 
     root: Path
-    said: dict[str, Said]
+    results: dict[str, Completed]
     guard: list[str]
 
 
-def perdure(*arguments: str, cwd: Path, guard: Path | None = None) -> Said:
+def perdure(*arguments: str, cwd: Path, guard: Path | None = None) -> Completed:
     """Run the real command."""
     more = {"GUARD_LOG": str(guard), "PYTHONPATH": str(GUARD)} if guard else {}
     done = subprocess.run(
@@ -49,7 +49,7 @@ def perdure(*arguments: str, cwd: Path, guard: Path | None = None) -> Said:
         text=True,
         check=False,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Completed(done.returncode, done.stdout, done.stderr)
 
 
 def travel(folder: Path) -> Journey:
@@ -58,10 +58,10 @@ def travel(folder: Path) -> Journey:
     log.touch()
     first, root = folder / "first.csv", folder / "workspace"
     first.write_text(kit.table(1, 120), encoding="utf-8")
-    said = {}
+    result = {}
 
     def run(name: str, *arguments: str, cwd: Path = root) -> None:
-        said[name] = perdure(*arguments, cwd=cwd, guard=log)
+        result[name] = perdure(*arguments, cwd=cwd, guard=log)
 
     run("init", "init", "workspace", "--data", "first.csv", "--target", "kind", "--name",
         kit.MODEL, "--json", cwd=folder)  # fmt: skip
@@ -74,4 +74,4 @@ def travel(folder: Path) -> Journey:
     run("status", "status", "--json")
     run("status in words", "status")
     run("nothing to do", "ingest")
-    return Journey(root, said, log.read_text(encoding="utf-8").splitlines())
+    return Journey(root, result, log.read_text(encoding="utf-8").splitlines())

@@ -197,17 +197,17 @@ class Driver:
 
     def through(self, command: Command) -> tuple[dict[str, Any], list[str]]:
         """Run a command to its end; what stands then, and the points that it passed."""
-        told = self.folder / "told.json"
+        result = self.folder / "told.json"
 
         def tell(root: Path) -> None:
             points = watched
             command(root)
             names = list(points.names)
-            told.write_text(json.dumps([self.picture(root), names]), encoding="utf-8")
+            result.write_text(json.dumps([self.picture(root), names]), encoding="utf-8")
 
         watched = Points(self.root, None)
         self.child(tell, watched=watched)
-        found, names = json.loads(told.read_text(encoding="utf-8"))
+        found, names = json.loads(result.read_text(encoding="utf-8"))
         return found, names
 
     def child(

@@ -32,8 +32,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         drivers.append((folder, names, _drive(folder, names)))
     found: Results = {}
     for folder, names, driver in drivers:
-        said = driver.communicate()[1]
-        assert driver.returncode == 0, said[-6000:]
+        result = driver.communicate()[1]
+        assert driver.returncode == 0, result[-6000:]
         found |= {name: json.loads((folder / f"{name}.json").read_bytes()) for name in names}
     return found
 

@@ -31,13 +31,13 @@ def test_the_guard_sees(tmp_path: Path) -> None:
 
 def test_no_process_of_a_whole_journey_tries_to_reach_anything(journey: Journey) -> None:
     processes = [line for line in journey.guard if line.startswith("process:")]
-    assert len(processes) >= len(journey.said)
+    assert len(processes) >= len(journey.results)
     assert [line for line in journey.guard if line.startswith("outside:")] == []
-    codes = {name: said.code for name, said in journey.said.items()}
+    codes = {name: result.code for name, result in journey.results.items()}
     assert codes == {
         "init": 0, "ingest": 3, "retrain": 0, "rollback": 0,
         "status": 0, "status in words": 0, "nothing to do": 0,
-    }, {name: said.err for name, said in journey.said.items()}  # fmt: skip
+    }, {name: result.err for name, result in journey.results.items()}  # fmt: skip
     # It was the whole way, Prefect's temporary server included.
     assert (journey.root / ".perdure" / "prefect.db").exists()
 

@@ -40,15 +40,15 @@ def test_a_rollback_beside_a_retraining(workspace: Path, monkeypatch: pytest.Mon
     thread.start()
     try:
         assert reached.wait(120)
-        said = perdure("rollback", "--json", cwd=workspace)
+        result = perdure("rollback", "--json", cwd=workspace)
         status = perdure("status", "--json", cwd=workspace)
     finally:
         go_on.set()
         thread.join(120)
-    assert said.code == 4
-    assert said.out == ""
-    assert "for retrain" in said.err
-    assert "Nothing was changed" in said.err
+    assert result.code == 4
+    assert result.out == ""
+    assert "for retrain" in result.err
+    assert "Nothing was changed" in result.err
     assert status.code == 0  # who only reads does not wait
     assert status.json["champion"]["version"] == 1
     assert [one.version for one in done[0].learned] == [2]
@@ -63,7 +63,7 @@ def test_many_at_once_and_each_either_wins_or_is_told(workspace: Path) -> None:
     before = len(kit.registry(workspace).history())
     start = threading.Barrier(6)
     won: list[tuple[str, int]] = []
-    told: list[LockHeld] = []
+    messages: list[LockHeld] = []
 
     def run(wish: str, version: int) -> None:
         start.wait(60)
@@ -74,7 +74,7 @@ def test_many_at_once_and_each_either_wins_or_is_told(workspace: Path) -> None:
                 else:
                     changed = promote.fn(str(workspace), version=version).changed
             except LockHeld as error:
-                told.append(error)
+                messages.append(error)
                 time.sleep(0.05)
             else:
                 won.extend([(wish, version)] * changed)
@@ -86,7 +86,7 @@ def test_many_at_once_and_each_either_wins_or_is_told(workspace: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(120)
-    assert told
+    assert messages
     assert won
     events = kit.registry(workspace).history()[before:]
     assert sorted((e.action, e.version) for e in events) == sorted(won)

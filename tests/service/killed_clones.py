@@ -102,7 +102,7 @@ def main(base: Path, cases: int) -> None:
     driver.root.rename(driver.template)
     driver.restore()
     wanted, names = driver.through(command)
-    told = {
+    result = {
         "done": wanted,
         "names": names,
         "cases": [
@@ -110,7 +110,7 @@ def main(base: Path, cases: int) -> None:
             for at in spread(random.Random(f"{SEED} clones"), len(names), cases)
         ],
     }
-    (base / "told.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    (base / "told.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def probe(
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     root = root_of(workspace)
-    told = {
+    result = {
         "pid": os.getpid(),
         "nice": os.nice(0),
         "memory": resource.getrlimit(resource.RLIMIT_DATA)[0],
@@ -47,7 +47,7 @@ def probe(
         "preloaded": PRELOAD in sys.modules,
     }
     part = root / f".{say}"
-    part.write_text(json.dumps(told))
+    part.write_text(json.dumps(result))
     part.replace(Path(root / say))
     taken = bytearray(megabytes * 10**6)
     time.sleep(sleep)

@@ -24,7 +24,7 @@ def test_an_address_is_said_without_its_password(
             with pytest.raises(Unreachable) as caught, api.client(ws, retries=0) as client:
                 client.read_flow_runs()
             assert engine._configured_server(ws.root, "going on") is None
-    [said] = [record.getMessage() for record in caplog.records if record.name == "perdure"]
-    for text in (said, str(caught.value), repr(caught.value)):
+    [result] = [record.getMessage() for record in caplog.records if record.name == "perdure"]
+    for text in (result, str(caught.value), repr(caught.value)):
         assert "s3cret" not in text
-    assert f"127.0.0.1:{port}" in said
+    assert f"127.0.0.1:{port}" in result

@@ -88,16 +88,16 @@ def test_what_the_configuration_says_anew_is_updated(
     assert {a.name: a.change for a in result.automations}["moves: data arrived"] == "updated"
     with configured.client() as client:
         (found,) = client.read_automations_by_name("moves: data arrived")
-    told = found.actions[0].model_dump()
-    assert told["parameters"] == {"inbox": True, "min_rows": 7}
+    action = found.actions[0].model_dump()
+    assert action["parameters"] == {"inbox": True, "min_rows": 7}
 
 
 def test_two_at_once_do_no_harm(configured: Server, make_workspace: MakeWorkspace) -> None:
     ws = make_workspace("twice", '[schedule]\ninterval = "6h"')
     with ThreadPoolExecutor(4) as threads:
         started = [threads.submit(copy_context().run, deploy, ws) for _ in range(4)]
-        told = [future.result() for future in started]
-    assert len(told) == 4
+        messages = [future.result() for future in started]
+    assert len(messages) == 4
     deploy(ws)  # what two made at once, the next one puts right
     assert _changes(deploy(ws)) == {"unchanged"}
     with configured.client() as client:

@@ -39,8 +39,8 @@ def _shipped(kind: str) -> dict[str, Any]:
 
 
 def _template(kind: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((DEPLOY / f"{kind}.json").read_text())
-    return told
+    messages: dict[str, Any] = json.loads((DEPLOY / f"{kind}.json").read_text())
+    return messages
 
 
 def _placeholders(value: Any) -> set[str]:
@@ -285,8 +285,8 @@ def test_the_entrypoint_clones_the_workspace_once_and_pulls_it_later(tmp_path: P
         (source / "model" / "perdure.toml").write_text(number)
         run("git", "-C", str(source), "add", ".")
         run("git", "-C", str(source), *who, "commit", "--quiet", "-m", number)
-        told = run(str(DEPLOY / "entrypoint.sh"), "sh", "-c", "pwd; cat perdure.toml", **place)
-        assert told == f"{tmp_path / 'workspace' / 'model'}\n{number}"
+        result = run(str(DEPLOY / "entrypoint.sh"), "sh", "-c", "pwd; cat perdure.toml", **place)
+        assert result == f"{tmp_path / 'workspace' / 'model'}\n{number}"
 
 
 def test_the_entrypoint_takes_a_key_for_ssh_and_says_what_an_empty_clone_is(tmp_path: Path) -> None:

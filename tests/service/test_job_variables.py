@@ -20,7 +20,7 @@ from prefect.workers.process import ProcessWorker
 from perdure.config import Workspace
 from perdure.orchestration import pools
 from tests.service.conftest import MakeWorkspace, Server, until
-from tests.service.test_worker import ended, probe, read, said, working
+from tests.service.test_worker import ended, probe, read, working, written_by
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,10 @@ def not_attacked(server: Server, ws: Workspace, run: FlowRun, tmp_path: Path) ->
     """It was the flow run that was deployed, and nothing of what was asked for."""
     until(ended(server, run))
     assert read(server, run).state_name == "Completed"
-    told = said(ws, "said")
-    assert told["environment"]["PERDURE_WORKSPACE"] == str(ws.root)
-    assert "ATTACKED" not in told["environment"]
-    assert told["folder"] != str(tmp_path)
+    result = written_by(ws, "said")
+    assert result["environment"]["PERDURE_WORKSPACE"] == str(ws.root)
+    assert "ATTACKED" not in result["environment"]
+    assert result["folder"] != str(tmp_path)
     assert not (tmp_path / "hit").exists()
 
 

@@ -342,10 +342,10 @@ def test_a_workspace_moves_to_the_servers_as_the_page_says(store: Any, tmp_path:
         root = local(tmp_path)
         moved, checked = page.blocks("3. The workspace moves", "sh")
         [tracking] = page.blocks("3. The workspace moves", "toml")
-        said = page.run(moved, root)
-        assert said.count("would be copied; nothing was changed.") == 1
-        assert "Copied and compared: 2 versions" in said
-        assert f'uri = "http://127.0.0.1:{page.ports[0]}"' in said
+        result = page.run(moved, root)
+        assert result.count("would be copied; nothing was changed.") == 1
+        assert "Copied and compared: 2 versions" in result
+        assert f'uri = "http://127.0.0.1:{page.ports[0]}"' in result
         with (root / "perdure.toml").open("a", encoding="utf-8") as file:
             file.write("\n" + tracking)
         page.run(checked, root)

@@ -38,10 +38,10 @@ def _written(spec: RunnerDeployment) -> dict[str, Any]:
 
 
 def test_it_says_what_the_code_says() -> None:
-    told = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+    output = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
     expected = [_written(spec) for spec in declared(config.read(REPOSITORY))]
     assert len(expected) == 6
-    assert told == {"name": "perdure", "deployments": expected}
+    assert output == {"name": "perdure", "deployments": expected}
 
 
 def test_prefects_own_command_takes_it_and_ours_puts_the_forms_right(

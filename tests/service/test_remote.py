@@ -40,7 +40,7 @@ def named(both: Clones, clone: str, model: str, trigger: str) -> Workspace:
     return config.read(both.root(clone))
 
 
-def told(server: Server, ws: Workspace) -> int:
+def tagged(server: Server, ws: Workspace) -> int:
     """How many events have said that data arrived."""
     with server.client() as client:
         resource = names.resource(ws.config.model.name)
@@ -59,7 +59,7 @@ def test_an_ingest_by_hand_starts_a_retraining(configured: Server, both: Clones)
     deploy(ws)
     both.arrive("a", 2)
     assert ingest.run(str(ws.root), []).files[0].outcome == "ingested"
-    until(lambda: told(configured, ws) == 1)
+    until(lambda: tagged(configured, ws) == 1)
     until(lambda: runs(configured, ws) == 1)
     both.arrive("a", 2)
     assert ingest.run(str(ws.root), []).files[0].outcome == "known"
@@ -73,8 +73,8 @@ def test_an_ingest_by_hand_starts_a_retraining(configured: Server, both: Clones)
     assert both.sources("a") == ["a-first.csv", "2.csv", "3.csv"]
     both.arrive("a", 4)
     ingest.run(str(ws.root), [])
-    until(lambda: told(configured, ws) > 1)
-    assert told(configured, ws) == 2  # events are taken in their order
+    until(lambda: tagged(configured, ws) > 1)
+    assert tagged(configured, ws) == 2  # events are taken in their order
 
 
 def test_where_there_is_no_prefect_nobody_is_told(

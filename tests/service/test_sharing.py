@@ -62,11 +62,11 @@ def test_who_is_not_first_comes_after(both: Clones, monkeypatch: pytest.MonkeyPa
     both.arrive("b", 3, 4)
     kit.arrive(both.root("b"), "bad.csv", kit.partly(6))
     once_updated(monkeypatch, lambda: both.ingest("a", 2, 3))
-    said = {one.file: one for one in ingest.fn(str(both.root("b"))).files}
-    assert said["3.csv"].outcome == "known"
-    assert said["4.csv"].outcome == "ingested"
+    result = {one.file: one for one in ingest.fn(str(both.root("b"))).files}
+    assert result["3.csv"].outcome == "known"
+    assert result["4.csv"].outcome == "ingested"
     ids = [one.id for one in experiences.committed(both.ws("b"))]
-    assert [said[name].experience for name in ("3.csv", "4.csv", "bad.csv")] == ids[2:]
+    assert [result[name].experience for name in ("3.csv", "4.csv", "bad.csv")] == ids[2:]
     assert both.sources("b") == ["a-first.csv", "2.csv", "3.csv", "4.csv", "bad.csv"]
     assert numbers(both.published()[-1]) == [1, 2, 3, 4, 5]
     assert only_grows(both.published())
@@ -117,8 +117,8 @@ def test_many_processes_at_once(both: Clones) -> None:
         for name, files in work.items()
     ]
     for process in running:
-        said = process.communicate(timeout=200)[1]
-        assert process.returncode == 0, said[-3000:]
+        result = process.communicate(timeout=200)[1]
+        assert process.returncode == 0, result[-3000:]
     history = both.published()
     assert numbers(history[-1]) == list(range(1, 8))
     assert only_grows(history)
@@ -140,8 +140,8 @@ def test_killed_anywhere_and_done_again(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads((tmp_path / "told.json").read_bytes())
-    assert told["done"] == {
+    result = json.loads((tmp_path / "told.json").read_bytes())
+    assert result["done"] == {
         "sources": [
             "0-small.csv",
             "1-small.csv",
@@ -175,9 +175,9 @@ def test_killed_anywhere_and_done_again(tmp_path: Path) -> None:
         "inbox": [".gitkeep"],
         "published": True,
     }
-    assert sum("/aside" in name for name in told["names"]) >= 3, "nothing stepped aside"
-    assert sum(all(case["killed"]) for case in told["cases"]) >= 8
-    harm = {case["name"]: case["differences"] for case in told["cases"] if case["differences"]}
+    assert sum("/aside" in name for name in result["names"]) >= 3, "nothing stepped aside"
+    assert sum(all(case["killed"]) for case in result["cases"]) >= 8
+    harm = {case["name"]: case["differences"] for case in result["cases"] if case["differences"]}
     assert harm == {}
 
 

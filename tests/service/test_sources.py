@@ -156,8 +156,8 @@ def test_a_folder_that_does_not_answer_is_tried_again_ever_more_rarely(
     assert folder.poll() == SECOND_LOOK_S
     assert folder.poll() == 60
     assert arrived(workspace) == {"a.csv": "1\n"}
-    said = [r.message for r in caplog.records]
-    assert said[1:] == [f"{url} can be read again.", f"a.csv came from {url}."]
+    messages = [r.message for r in caplog.records]
+    assert messages[1:] == [f"{url} can be read again.", f"a.csv came from {url}."]
 
 
 def test_a_missing_library_is_named(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,8 +111,8 @@ def test_an_upload_in_parts_is_seen_when_it_is_whole(
     size = 5 * 2**20  # S3's least
     parts = []
     for number, body in enumerate((b"1" * size, b"2\n"), 1):
-        said = store.upload_part(**key, UploadId=upload, PartNumber=number, Body=body)
-        parts.append({"ETag": said["ETag"], "PartNumber": number})
+        result = store.upload_part(**key, UploadId=upload, PartNumber=number, Body=body)
+        parts.append({"ETag": result["ETag"], "PartNumber": number})
         folder.poll()
     assert set(taken(workspace)) == {"a.csv"}
     store.complete_multipart_upload(**key, UploadId=upload, MultipartUpload={"Parts": parts})
@@ -175,11 +175,11 @@ def test_an_endpoint_that_is_away_is_asked_again(
     s3.start()
     assert folder.poll() >= 60
     assert taken(workspace) == {"a.csv": "1\n"}
-    said = [r.message for r in caplog.records if r.name == "perdure"]
-    assert len(said) == 3
-    assert said[0].startswith(f"{URL} cannot be read, and is tried again: ")
-    assert "127.0.0.1" in said[0]
-    assert said[1:] == [f"a.csv came from {URL}.", f"{URL} can be read again."]
+    messages = [r.message for r in caplog.records if r.name == "perdure"]
+    assert len(messages) == 3
+    assert messages[0].startswith(f"{URL} cannot be read, and is tried again: ")
+    assert "127.0.0.1" in messages[0]
+    assert messages[1:] == [f"a.csv came from {URL}.", f"{URL} can be read again."]
 
 
 def test_wrong_keys_are_said_and_right_ones_are_read_without_a_restart(
@@ -210,9 +210,9 @@ def test_wrong_keys_are_said_and_right_ones_are_read_without_a_restart(
 
     polls()
     assert taken(workspace) == {"a.csv": "1\n"}
-    said = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
-    assert len(said) == 1
-    assert "does not exist in our records" in said[0]
+    messages = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(messages) == 1
+    assert "does not exist in our records" in messages[0]
     for secret in (SECRET, right["SecretAccessKey"]):
         assert secret not in caplog.text
 
@@ -233,5 +233,5 @@ def test_a_folder_of_images_comes_whole_and_no_name_in_it_leads_out(
     assert found == {"cat/1*.png": "1", "dog/2.png": "2"}
     assert [path.name for path in workspace.inbox.iterdir()] == ["batch[1]"]
     assert (workspace.root / "perdure.toml").read_text() == before
-    [said] = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert "bad of s3://bucket/new cannot be read" in said
+    [result] = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "bad of s3://bucket/new cannot be read" in result

@@ -86,11 +86,11 @@ class Watching:
                 env={**os.environ, "PREFECT_API_URL": api, "PERDURE_WORKSPACE": str(ws.root)},
             )
 
-    def said(self, text: str) -> int:
+    def times_logged(self, text: str) -> int:
         return self.log.read_text().count(text)
 
     def hear(self, text: str, times: int = 1) -> None:
-        until(lambda: self.said(text) >= times, lambda: self.log.read_text())
+        until(lambda: self.times_logged(text) >= times, lambda: self.log.read_text())
 
     def end(self) -> None:
         assert self.process.stdin is not None
@@ -113,10 +113,10 @@ def watching(ws: Workspace, api: str) -> Iterator[Watching]:
         found.end()
 
 
-def until(look: Callable[[], object], told: Callable[[], str] = str) -> None:
+def until(look: Callable[[], object], result: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not look():
-        assert time.monotonic() < deadline, told()
+        assert time.monotonic() < deadline, result()
         time.sleep(0.1)
 
 
@@ -173,9 +173,9 @@ def test_a_burst_is_told_of_once_or_twice_and_a_slow_writer_waited_for(
             drop(empty, f"{number}.csv")
         watcher.hear("new in the inbox.")
         until(lambda: runs(client, empty), watcher.log.read_text)
-        said = [line for line in watcher.log.read_text().splitlines() if "new in the" in line]
-        assert sum(int(line.split(" new in")[0].split()[-1]) for line in said) == 1000
-        assert len(said) <= 3
+        messages = [line for line in watcher.log.read_text().splitlines() if "new in the" in line]
+        assert sum(int(line.split(" new in")[0].split()[-1]) for line in messages) == 1000
+        assert len(messages) <= 3
         slow.close()  # which is no event of the file system
         watcher.hear("1 new in the inbox.")
         assert len(runs(client, empty)) <= 3
@@ -268,8 +268,8 @@ def test_while_the_server_is_away_it_goes_on_and_says_so_once(
         drop(empty, "a.csv")
         watcher.hear("Starting retrainings failed")
         time.sleep(4)  # it is tried again after 2 s
-        assert watcher.said("Starting retrainings failed") == 1
-        assert watcher.said("Traceback") == 0
+        assert watcher.times_logged("Starting retrainings failed") == 1
+        assert watcher.times_logged("Traceback") == 0
         assert runs(client, empty) == []
         with forwarding(port, prefect_server):
             until(lambda: runs(client, empty), watcher.log.read_text)
@@ -318,7 +318,7 @@ def test_an_event_of_somebody_elses_has_the_folders_looked_at(
         }
         client.request("POST", "/events", json=[event]).raise_for_status()
         time.sleep(1)
-        return watcher.said("a.csv came from") > 0
+        return watcher.times_logged("a.csv came from") > 0
 
     with watching(empty, prefect_server) as watcher:
         watcher.hear("0.csv came from")  # now it looks again tomorrow
@@ -452,9 +452,9 @@ def test_a_lock_of_another_file_with_the_same_number_is_not_ours(
 def test_a_note_of_a_process_that_had_the_same_number_is_nobodys(workspace: Workspace) -> None:
     note = workspace.state / "locks" / "model.json"
     with locks.hold(workspace, "model", "test"):
-        said = json.loads(note.read_text())
+        output = json.loads(note.read_text())
         assert locks._is_noted(note)
-        note.write_text(json.dumps({**said, "born": said["born"] - 3600}))
+        note.write_text(json.dumps({**output, "born": output["born"] - 3600}))
         assert not locks._is_noted(note)
-        note.write_text(json.dumps({**said, "pid": None}))
+        note.write_text(json.dumps({**output, "pid": None}))
         assert not locks._is_noted(note)

@@ -120,10 +120,10 @@ def report(server: Server, run: FlowRun, ws: Workspace) -> str:
     return f"{read(server, run).state!r}\n{(ws.root / 'log').read_text()}"
 
 
-def said(ws: Workspace, name: str) -> dict[str, Any]:
+def written_by(ws: Workspace, name: str) -> dict[str, Any]:
     until((ws.root / name).exists)
-    told: dict[str, Any] = json.loads((ws.root / name).read_text())
-    return told
+    found: dict[str, Any] = json.loads((ws.root / name).read_text())
+    return found
 
 
 def warm(ws: Workspace, times: int = 1) -> None:
@@ -147,20 +147,20 @@ def test_a_flow_run_gets_the_workspace_its_bounds_and_says_that_it_lives(
     with working(configured, ws, "--pool", "cpu"):
         small = start(configured, deployed, say="small")
         large = start(configured, deployed, say="large", megabytes=5000)
-        told = said(ws, "small")
+        result = written_by(ws, "small")
         until(ended(configured, small))
         until(ended(configured, large))
         # Here: a worker that ends may end a run before it knows that Prefect took its state.
         assert read(configured, small).state_name == "Completed"
         state = read(configured, large).state
-    assert told["nice"] == 7
-    assert 900 * 10**6 < told["memory"] < 4000 * 10**6  # beside what is imported
-    environment = told["environment"]
+    assert result["nice"] == 7
+    assert 900 * 10**6 < result["memory"] < 4000 * 10**6  # beside what is imported
+    environment = result["environment"]
     assert environment["PERDURE_WORKSPACE"] == str(ws.root)
     assert environment["PREFECT_RESULTS_DEFAULT_SERIALIZER"] == "json"
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    assert told["folder"] != str(ws.root)
-    assert not Path(told["folder"]).exists()
+    assert result["folder"] != str(ws.root)
+    assert not Path(result["folder"]).exists()
     assert state is not None
     assert state.name == "Failed"
     assert "resources.memory = 0.9GB" in str(state.message)
@@ -192,7 +192,7 @@ def test_a_worker_that_ends_takes_all_that_it_started_with_it(
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu") as process:
         run = start(configured, deployed, sleep=600, stubborn="ignores" in how)
-        pid = said(ws, "said")["pid"]
+        pid = written_by(ws, "said")["pid"]
         assert not gone(pid)
         everything = psutil.Process(process.pid).children(recursive=True)
         assert pid in {one.pid for one in everything}
@@ -214,7 +214,7 @@ def test_a_killed_worker_leaves_nothing_behind(
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu") as process:
         start(configured, deployed, sleep=600, stubborn=True)
-        pid = said(ws, "said")["pid"]
+        pid = written_by(ws, "said")["pid"]
         everything = psutil.Process(process.pid).children(recursive=True)
         assert pid in {one.pid for one in everything}
         process.kill()
@@ -229,11 +229,11 @@ def test_a_flow_run_that_is_killed_has_crashed_and_the_worker_goes_on(
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu"):
         run = start(configured, deployed, say="first", sleep=600)
-        os.kill(said(ws, "first")["pid"], signal.SIGKILL)
+        os.kill(written_by(ws, "first")["pid"], signal.SIGKILL)
         until(ended(configured, run))
         assert read(configured, run).state_name == "Crashed"
         until(ended(configured, start(configured, deployed, say="second")))
-        assert said(ws, "second")
+        assert written_by(ws, "second")
 
 
 def test_a_flow_run_can_be_cancelled(configured: Server, make_workspace: MakeWorkspace) -> None:
@@ -241,7 +241,7 @@ def test_a_flow_run_can_be_cancelled(configured: Server, make_workspace: MakeWor
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu"):
         run = start(configured, deployed, sleep=600)
-        pid = said(ws, "said")["pid"]
+        pid = written_by(ws, "said")["pid"]
         with configured.client() as client:
             client.set_flow_run_state(run.id, Cancelling())
         until(lambda: gone(pid))
@@ -257,7 +257,7 @@ def test_a_run_is_a_fork_of_one_process_that_is_started_again_where_it_died(
     with working(configured, ws, "--pool", "cpu"):
         warm(ws)
         until(ended(configured, start(configured, deployed, say="first")))
-        first = said(ws, "first")
+        first = written_by(ws, "first")
         forkserver = psutil.Process(first["parent"])
         # Else a fork would be unsafe; and CUDA cannot be used in a fork of who has used it.
         tasks = Path(f"/proc/{forkserver.pid}/task").iterdir()
@@ -265,14 +265,14 @@ def test_a_run_is_a_fork_of_one_process_that_is_started_again_where_it_died(
         assert [one for one in threads if one != "jemalloc_bg_thd"] == [forkserver.name()]
         assert not [one.path for one in forkserver.memory_maps() if "/dev/nvidia" in one.path]
         lost = start(configured, deployed, say="lost", sleep=600)
-        pid = said(ws, "lost")["pid"]
+        pid = written_by(ws, "lost")["pid"]
         forkserver.kill()
         until(lambda: gone(pid))
         until(ended(configured, lost))
         assert read(configured, lost).state_name == "Crashed"
         warm(ws, times=2)
         until(ended(configured, start(configured, deployed, say="second")))
-        second = said(ws, "second")
+        second = written_by(ws, "second")
     assert first["preloaded"]
     assert second["preloaded"]
     assert second["parent"] != first["parent"]
@@ -310,7 +310,7 @@ def test_a_rollback_does_not_wait_for_a_long_retraining(
     deployed = probe(configured, ws)
     with working(configured, ws, "--pool", "cpu"):
         long = start(configured, deployed, sleep=600)
-        said(ws, "said")
+        written_by(ws, "said")
         with configured.client() as client:
             rollback = client.read_deployment_by_name("rollback/rollback-beside").id
         asked = start(configured, rollback)
@@ -335,7 +335,7 @@ def test_a_server_that_is_away_ends_neither_worker_nor_run(
         long += "; from perdure.service import pool_worker; pool_worker.LONG_OUTAGE_S = 0"
         with working(own, ws, "--pool", "cpu", before=long, **soon) as process:
             run = start(own, deployed, say="long", sleep=600)
-            pid = said(ws, "long")["pid"]
+            pid = written_by(ws, "long")["pid"]
             own.kill()
             log = ws.root / "log"
             until(lambda: "Prefect does not answer" in log.read_text())
@@ -344,7 +344,7 @@ def test_a_server_that_is_away_ends_neither_worker_nor_run(
             assert not gone(pid)
             own.start()
             start(own, deployed, say="after")
-            said(ws, "after")
+            written_by(ws, "after")
             assert not gone(pid)
             assert log.read_text().count(" started!") == 1
             with own.client() as client:
@@ -352,7 +352,7 @@ def test_a_server_that_is_away_ends_neither_worker_nor_run(
             until(lambda: gone(pid))
             until(lambda: log.read_text().count(" started!") == 2)  # no runs: it starts again
             start(own, deployed, say="anew")
-            said(ws, "anew")
+            written_by(ws, "anew")
             assert process.poll() is None
             # Of cancelled tasks and lost connections; a loop of Prefect's may log what it met.
             assert not re.search("CancelledError|Observer - .*\nTraceback", log.read_text())
@@ -369,12 +369,12 @@ def test_each_flow_run_has_a_gpu_of_its_own(
     with working(configured, ws, "--pool", "gpu", **where) as process:
         for number in range(2):
             start(configured, deployed, say=f"run{number}", sleep=600)
-        told = [said(ws, f"run{number}") for number in range(2)]
-        seen = sorted(one["environment"][gpus.VISIBLE] for one in told)
+        messages = [written_by(ws, f"run{number}") for number in range(2)]
+        seen = sorted(one["environment"][gpus.VISIBLE] for one in messages)
         assert seen == ["GPU-1a", "MIG-2b"]
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-        assert all(gone(one["pid"]) for one in told)
+        assert all(gone(one["pid"]) for one in messages)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no CUDA here")

@@ -119,8 +119,8 @@ class Crowd:
                 continue
             del running[pid]
             code = os.waitstatus_to_exitcode(status)
-            told = self.answers / f"{child.number}.json"
-            moves = json.loads(told.read_text()) if told.exists() else []
+            result = self.answers / f"{child.number}.json"
+            moves = json.loads(result.read_text()) if result.exists() else []
             killed = code == -signal.SIGKILL
             self.operations.append(
                 Operation(child.name, child.start, time.time(), tuple(map(tuple, moves)), killed)

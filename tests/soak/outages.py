@@ -187,8 +187,8 @@ def clock(folder: Path, seconds: float) -> None:
     )
     _set(now, DAY_S)
     program = [sys.executable, "-c", "import time; print(time.time())"]
-    told = subprocess.run(program, env=own, capture_output=True, text=True, check=True).stdout
-    assert float(told) - time.time() > DAY_S / 2, "libfaketime shifts no clock here"
+    output = subprocess.run(program, env=own, capture_output=True, text=True, check=True).stdout
+    assert float(output) - time.time() > DAY_S / 2, "libfaketime shifts no clock here"
     _set(now, 0)
     with _story(folder, own, CONFIG) as story:
         for number, offset in enumerate(JUMPS_S):
@@ -241,9 +241,9 @@ def _watch(story: Story, until: float) -> None:
 
 def _said(story: Story, *command: str) -> str:
     """What a person reads who looks in this moment."""
-    told = story.machine.perdure(*command)
-    words = (told.stdout + told.stderr).strip() or "(nothing)"
-    story.say(f"perdure {' '.join(command)} ends with {told.returncode}:\n{words}")
+    result = story.machine.perdure(*command)
+    words = (result.stdout + result.stderr).strip() or "(nothing)"
+    story.say(f"perdure {' '.join(command)} ends with {result.returncode}:\n{words}")
     return words
 
 

@@ -88,19 +88,19 @@ class Story:
     def forgets(self) -> Iterator[str]:
         """Finish what a killed `perdure forget` began; what is wrong then."""
         for where in self.forgotten.values():
-            said = self.patiently("forget", *where, "--reason", "soak", "--yes")
-            if said.returncode:
-                yield f"forget ends with {said.returncode}: {said.stderr}"
+            result = self.patiently("forget", *where, "--reason", "soak", "--yes")
+            if result.returncode:
+                yield f"forget ends with {result.returncode}: {result.stderr}"
         yield from checks.forgotten(self.machine.root, self.forgotten)
 
     def patiently(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command, again where a retraining has the lock."""
         for _ in range(20):
-            said = self.machine.perdure(*arguments)
-            if said.returncode != 4:
+            result = self.machine.perdure(*arguments)
+            if result.returncode != 4:
                 break
             time.sleep(3)
-        return said
+        return result
 
     def settle(self) -> None:
         """Wait until nothing is left to do.
@@ -122,10 +122,10 @@ class Story:
 
     def pruned(self) -> list[str]:
         """Finish what a killed `perdure prune` began; what is wrong then."""
-        said = self.patiently("prune", *KEEPING, "--yes")
-        self.say(said.stdout.strip().rpartition("\n")[2])
-        if said.returncode:
-            return [f"prune ends with {said.returncode}: {said.stderr}"]
+        result = self.patiently("prune", *KEEPING, "--yes")
+        self.say(result.stdout.strip().rpartition("\n")[2])
+        if result.returncode:
+            return [f"prune ends with {result.returncode}: {result.stderr}"]
         return list(checks.versions(self.machine.root))
 
     def end(self) -> list[str]:

@@ -51,9 +51,9 @@ def version(number: int, replaced: int | None) -> Version:
 
 
 def asked(
-    name: str, start: float, end: float, *told: tuple[int, int | None], **more: Any
+    name: str, start: float, end: float, *result: tuple[int, int | None], **more: Any
 ) -> Operation:
-    return Operation(name, START + start, START + end, told, **more)
+    return Operation(name, START + start, START + end, result, **more)
 
 
 GOOD = Record(
@@ -106,8 +106,8 @@ def test_what_can_be_is_accepted() -> None:
     assert list(faults(GOOD)) == []
     assert list(faults(replace(GOOD, lines=GOOD.lines[::-1]))) == []
     # A rollback that another one finished is told by that one.
-    told = operations(asked("rollback", 22.5, 24, (1, 2)))
-    assert list(faults(told)) == []
+    result = operations(asked("rollback", 22.5, 24, (1, 2)))
+    assert list(faults(result)) == []
 
 
 @pytest.mark.parametrize(

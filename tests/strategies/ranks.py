@@ -202,8 +202,8 @@ def main(folder: Path, rank: int, size: int) -> None:
     for name in ("augmented", "augmented again"):
         keep(name, pictures(group, augmentation={"crop": 2, "flip": True}), [])
     (folder / str(rank) / "torch.json").write_text(json.dumps(from_torch(Group(rank, size))))
-    said = {name: broken(name, folder, group) for name in BROKEN}
-    (folder / str(rank) / "broken.json").write_text(json.dumps(said))
+    result = {name: broken(name, folder, group) for name in BROKEN}
+    (folder / str(rank) / "broken.json").write_text(json.dumps(result))
     dist.barrier()
     dist.destroy_process_group()
 

@@ -93,7 +93,7 @@ def test_each_fault_is_named_with_its_key(strategies: list[Any], fault: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("training", "said"),
+    ("training", "message"),
     [
         ({"class_weights": "balanced"}, "training.class_weights = 'balanced'"),
         ({"class_weights": {"yes": 2.0}}, "training.class_weights = {'yes': 2.0}"),
@@ -105,11 +105,11 @@ def test_each_fault_is_named_with_its_key(strategies: list[Any], fault: str) -> 
     ],
 )
 def test_what_a_loss_would_leave_out_without_a_word_is_refused(
-    training: dict[str, Any], said: str
+    training: dict[str, Any], message: str
 ) -> None:
     (fault,) = catalogue.check(config_of(["icarl"], **training), ROOT)
     assert fault.startswith("training.strategies.0.name = 'icarl': its loss, ")
-    assert f"has no place for {said}; leave that out" in fault
+    assert f"has no place for {message}; leave that out" in fault
     others = [name for name, s in catalogue.discover().items() if name != "icarl"]
     assert [name for name in others if catalogue.check(config_of([name], **training), ROOT)] == []
     assert catalogue.check(config_of(["icarl"], label_smoothing=0.0), ROOT) == []
@@ -194,7 +194,7 @@ def test_every_strategy_says_formula_reference_state_and_what_it_fits() -> None:
         fits = " and ".join(strategy.fits)
         assert f"Fits {fits}" in docstring
         assert re.search(r"^    \S.*[=←·] ", docstring, re.MULTILINE)  # a formula of its own line
-        said = (strategy.memory, strategy.cost, strategy.fails, strategy.reference)
-        assert all(said) or name == "naive"
-        told = (*said, strategy.standalone, strategy.conflicts_reason, strategy.summary)
-        assert not any(word.endswith(".") for word in told)
+        result = (strategy.memory, strategy.cost, strategy.fails, strategy.reference)
+        assert all(result) or name == "naive"
+        completed = (*result, strategy.standalone, strategy.conflicts_reason, strategy.summary)
+        assert not any(word.endswith(".") for word in completed)

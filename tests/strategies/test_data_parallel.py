@@ -60,14 +60,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Learned:
         (folder / f"{name}.py").write_text(text)
     processes = []
     for rank in range(SIZE):
-        with (folder / f"{rank}.txt").open("wb") as said:
+        with (folder / f"{rank}.txt").open("wb") as result:
             command = [sys.executable, "-m", "tests.strategies.ranks", str(folder), str(rank)]
             processes.append(
                 subprocess.Popen(
                     [*command, str(SIZE)],
                     cwd=REPOSITORY,
                     env={**os.environ, **product.environment(rank, SIZE)},
-                    stderr=said,
+                    stderr=result,
                 )
             )
     alone: dict[str, tuple[Learner, list[Trained]]] = {}
@@ -165,7 +165,7 @@ def test_what_each_draws_for_itself_is_the_same_every_time(name: str, found: Lea
 
 def test_a_model_that_cannot_be_trained_so_is_refused_in_words(found: Learned) -> None:
     for rank in range(SIZE):
-        said = json.loads((found.folder / str(rank) / "broken.json").read_text())
-        assert said.keys() == BROKEN.keys()
-        assert said["late"].startswith("body.other.weight had no gradient in the first step")
-        assert ("body.seen differ between the processes" in said["keeps"]) == (rank == 1)
+        output = json.loads((found.folder / str(rank) / "broken.json").read_text())
+        assert output.keys() == BROKEN.keys()
+        assert output["late"].startswith("body.other.weight had no gradient in the first step")
+        assert ("body.seen differ between the processes" in output["keeps"]) == (rank == 1)

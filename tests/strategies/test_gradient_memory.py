@@ -303,8 +303,10 @@ def test_a_reference_of_one_row_is_refused_with_batch_normalisation(
 ) -> None:
     config = config_of([strategy], model=normed)
     learner = new(config)
-    said = f"{strategy['name']}: {key} = 1: the model has batch normalisation, which needs at least"
-    with pytest.raises(ConfigError, match=said):
+    result = (
+        f"{strategy['name']}: {key} = 1: the model has batch normalisation, which needs at least"
+    )
+    with pytest.raises(ConfigError, match=result):
         learn(learner, 0, config)  # at once, not when there is a memory
     assert learner.cursor == ()
     assert len(learned(config_of([strategy]), 2).cursor) == 2

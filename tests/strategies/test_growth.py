@@ -96,9 +96,9 @@ def test_a_new_class_is_told_from_the_others_after_training() -> None:
     columns["a"], target = columns["a"].copy(), target.copy()
     columns["a"][::3], target[::3] = 40.0, "maybe"  # far from all others
     engine.learn(learner, "1", columns, target, *table(101), config)
-    said = np.array(learner.spec.labels, dtype=object)[learner.predict(columns).argmax(axis=1)]
-    assert (said[::3] == "maybe").mean() > 0.95
-    assert (said[1::3] == "maybe").mean() < 0.05
+    result = np.array(learner.spec.labels, dtype=object)[learner.predict(columns).argmax(axis=1)]
+    assert (result[::3] == "maybe").mean() > 0.95
+    assert (result[1::3] == "maybe").mean() < 0.05
 
 
 def test_a_model_that_cannot_grow_is_refused_and_nothing_changed(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def rows(site: str, sign: float, seed: int) -> tuple[dict[str, Array], Array]:
 
 
 def accuracy(learner: Learner, columns: dict[str, Array], target: Array) -> float:
-    said = np.array(learner.spec.labels, dtype=object)[learner.predict(columns).argmax(axis=1)]
-    return float((said == target).mean())
+    result = np.array(learner.spec.labels, dtype=object)[learner.predict(columns).argmax(axis=1)]
+    return float((result == target).mean())
 
 
 def test_each_value_has_outputs_of_its_own() -> None:

@@ -128,8 +128,8 @@ def test_what_is_registered_predicts_alike(tmp_path: Path) -> None:
     graph.export(learner.inference(), raw, tmp_path / "model.pt2")
     loaded = graph.load(tmp_path / "model.pt2")
     with torch.no_grad():
-        told = loaded(raw).numpy()
-    np.testing.assert_allclose(told, learner.predict(columns), atol=1e-6)
+        result = loaded(raw).numpy()
+    np.testing.assert_allclose(result, learner.predict(columns), atol=1e-6)
     again = reloaded(learner, tmp_path / "learner", CONFIG)
     np.testing.assert_array_equal(again.predict(columns), learner.predict(columns))
 

@@ -72,12 +72,12 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula() -> None:
 
     known = [0, 2, 3]
     wanted = softmax(teacher(strategy.mb_x).detach().numpy()[:, known] / 2.0)
-    said = softmax(outputs.detach().numpy()[:, known] / 2.0)
-    value = 1.5 * (wanted * np.log(wanted / said)).sum() / 7
+    result = softmax(outputs.detach().numpy()[:, known] / 2.0)
+    value = 1.5 * (wanted * np.log(wanted / result)).sum() / 7
     assert strategy.loss.item() == pytest.approx(value, rel=1e-5)
     # Of the paper's cross entropy -Σ p log q: (q - p) / T for each row, and nothing for output 1.
     expected = np.zeros((7, 4))
-    expected[:, known] = 1.5 * (said - wanted) / 2.0 / 7
+    expected[:, known] = 1.5 * (result - wanted) / 2.0 / 7
     assert outputs.grad is not None
     np.testing.assert_allclose(outputs.grad.numpy(), expected, atol=1e-6)
 
@@ -196,15 +196,15 @@ def test_each_head_is_distilled_by_itself() -> None:
         x = learner.prepare(encode(SITES, south[0]))
         assert set(learner.model.head_of(x).tolist()) == {3}
 
-        def said(network: Network) -> dict[str, Tensor]:
+        def result(network: Network) -> dict[str, Tensor]:
             each = network.body(network._front(x)).unflatten(1, (2, heads)).detach()
             return {site: each[:, :, place].diff(dim=1) for site, place in places.items()}
 
-        before = said(learner.model)
+        before = result(learner.model)
         engine.learn(learner, "2", *south, *south, config)
         assert learner.memory["lwf"].values["known"] == [2, 3, heads + 2, heads + 3]
         assert not learner.model.body._forward_hooks
-        after = said(learner.model)
+        after = result(learner.model)
         north_drift, south_drift = (float((after[s] - before[s]).square().mean()) for s in places)
         return north_drift, south_drift
 

@@ -178,7 +178,7 @@ def test_it_gets_task_labels_whatever_else_a_strategy_keeps_of_a_row(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "plugins/mine.py:Forgetful",
@@ -196,11 +196,11 @@ def test_it_gets_task_labels_whatever_else_a_strategy_keeps_of_a_row(
     ],
 )
 def test_what_cannot_be_kept_is_refused_before_anything_trains(
-    name: str, said: str, root: Path
+    name: str, message: str, root: Path
 ) -> None:
     config = config_of([name])
     (fault,) = catalogue.check(config, root)
-    assert fault.startswith(f"training.strategies.0.name = {name!r}: {said}")
+    assert fault.startswith(f"training.strategies.0.name = {name!r}: {message}")
     with pytest.raises(ConfigError):
         learned(config, root, 1)
 
@@ -291,7 +291,7 @@ def test_numbers_that_json_does_not_have_come_back_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({"a": (1, 2)}, r"\['a'\] is a tuple"),
         ({"a": [np.float64(1)]}, r"\['a'\]\[0\] is a float64"),
@@ -302,6 +302,6 @@ def test_numbers_that_json_does_not_have_come_back_too() -> None:
         ([1], r"gave a list, no dict"),
     ],
 )
-def test_anything_else_is_refused_with_where_it_stood(value: Any, said: str) -> None:
-    with pytest.raises(Fault, match=said):
+def test_anything_else_is_refused_with_where_it_stood(value: Any, message: str) -> None:
+    with pytest.raises(Fault, match=message):
         tree.to_state(value, "p")

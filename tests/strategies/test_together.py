@@ -45,15 +45,15 @@ def by_hand(
     classes = learner.spec.task == "classification"
     work = [torch.zeros_like(p) for p in named.values()]
     for _ in range(STEPS):
-        found, said = model(x), teacher(x).detach()
+        found, outputs = model(x), teacher(x).detach()
         loss = torch.zeros(())
         if "rows" in terms:
             loss = loss + (cross_entropy(found, y) if classes else mse_loss(found, y))
         if "outputs" in terms and classes:
-            p, q = log_softmax(said / 2, 1), log_softmax(found / 2, 1)
+            p, q = log_softmax(outputs / 2, 1), log_softmax(found / 2, 1)
             loss = loss + 3.0 * kl_div(q, p, log_target=True, reduction="batchmean")
         elif "outputs" in terms:
-            loss = loss + 3.0 * mse_loss(found, said)
+            loss = loss + 3.0 * mse_loss(found, outputs)
         of_rows = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
         if "weights" in terms:
             away = [(importance[n] * (p - centre[n]).square()).sum() for n, p in named.items()]

@@ -329,9 +329,9 @@ def test_somebody_else_moved_an_alias(registry: Registry) -> None:
     registry.apply(FIRST)
     before = state(registry)
     registry.client.call("set_registered_model_alias", registry.name, "champion", "3")
-    with pytest.raises(LockHeld, match="champion is now v3, not v1") as told:
+    with pytest.raises(LockHeld, match="champion is now v3, not v1") as result:
         registry.apply(SECOND)
-    assert told.value.exit_code == 4
+    assert result.value.exit_code == 4
     registry.client.call("set_registered_model_alias", registry.name, "champion", "1")
     assert state(registry) == before
 

@@ -92,9 +92,9 @@ def test_what_is_not_there(registry: Registry, folder: Path) -> None:
     with pytest.raises(UsageError, match="there is no version 3"):
         registry.version(3)
     register(registry, folder)
-    with pytest.raises(UsageError, match="there is no version 3") as told:
+    with pytest.raises(UsageError, match="there is no version 3") as result:
         registry.version(3)
-    assert told.value.hint == "perdure history lists the versions"
+    assert result.value.hint == "perdure history lists the versions"
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
@@ -380,10 +380,10 @@ def test_nobody_there(tmp_path: Path, uri: str) -> None:
 
     registry = Registry(workspace(tmp_path, uri=uri.format(port=free_port())))
     for ask in (registry.read, registry.versions, registry.recover, registry.history):
-        with pytest.raises(Unreachable, match="does not answer") as told:
+        with pytest.raises(Unreachable, match="does not answer") as result:
             ask()
-        assert told.value.exit_code == 5
-        assert "secret" not in str(told.value)
+        assert result.value.exit_code == 5
+        assert "secret" not in str(result.value)
 
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:

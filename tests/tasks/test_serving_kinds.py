@@ -205,7 +205,7 @@ def test_images_of_another_size_are_stretched_as_at_the_door(served: Any) -> Non
 
 @pytest.mark.parametrize("served", IMAGES, indirect=True)
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (pd.DataFrame({"picture": [b"no image"]}), "the image in row 0 is no image"),
         (pd.DataFrame({"picture": [None]}), "the image in row 0 is object"),
@@ -215,8 +215,8 @@ def test_images_of_another_size_are_stretched_as_at_the_door(served: Any) -> Non
         (np.zeros((2, 6, 5, 7), np.uint8), "has 7 channels"),
     ],
 )
-def test_what_is_no_image_is_refused(served: Any, wrong: Any, said: str) -> None:
-    with pytest.raises(DataRefused, match=said):
+def test_what_is_no_image_is_refused(served: Any, wrong: Any, message: str) -> None:
+    with pytest.raises(DataRefused, match=message):
         served[1].get_raw_model().predict(wrong)
 
 

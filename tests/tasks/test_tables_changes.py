@@ -92,7 +92,7 @@ def test_what_a_file_has_that_the_schema_does_not() -> None:
 def test_what_is_new_is_taken_and_every_line_of_a_persons_stays() -> None:
     schema = parse(HAND)
     found = differences(NEWS, schema)
-    text, told = accepted(HAND, "schema.toml", schema, NEWS, found, learned=False)
+    text, result = accepted(HAND, "schema.toml", schema, NEWS, found, learned=False)
     new = parse(text)
     assert isinstance(new.target, ClassTarget)
     assert new.target.classes == ("no", "yes", "broken", "yse")
@@ -105,7 +105,7 @@ def test_what_is_new_is_taken_and_every_line_of_a_persons_stays() -> None:
     for line in HAND.splitlines():
         if line.strip() not in ('"yes"', 'categories = ["east", "it\'s \\"west\\""]'):
             assert line in text.splitlines(), line
-    assert {one.what: one.taken for one in told} == {
+    assert {one.what: one.taken for one in result} == {
         "wrong type": False,
         "outside limits": False,
         "missing values": True,
@@ -119,10 +119,10 @@ def test_what_is_new_is_taken_and_every_line_of_a_persons_stays() -> None:
 def test_a_learner_keeps_its_inputs() -> None:
     schema = parse(HAND)
     found = differences(NEWS, schema)
-    text, told = accepted(HAND, "schema.toml", schema, NEWS, found, learned=True)
+    text, result = accepted(HAND, "schema.toml", schema, NEWS, found, learned=True)
     assert parse(text).features == schema.features
     assert parse(text).columns["site"] == schema.columns["site"]
-    (words, _) = [one for one in told if one.what == "new words"]
+    (words, _) = [one for one in result if one.what == "new words"]
     assert words.taken is False
     assert words.note is not None
     assert 'let through, as unseen = "allow"' in words.note

@@ -144,19 +144,19 @@ def test_doubled_columns_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("update", "min_rows", "said"),
+    ("update", "min_rows", "message"),
     [
         ({"on_bad_row": "file"}, 1, 'on_bad_row = "file"'),
         ({"max_bad_share": 0.2}, 1, r"1 of 4 rows are refused \(25%\); .* = 20%"),
         ({}, 4, "3 rows are accepted; the least is data.min_rows = 4"),
     ],
 )
-def test_too_much_is_refused_whole(update: dict[str, object], min_rows: int, said: str) -> None:
+def test_too_much_is_refused_whole(update: dict[str, object], min_rows: int, message: str) -> None:
     frame = rows({}, {"t": "abc"}, {}, {})
     assert check(frame, SCHEMA, 3).whole == ()
     checked = check(frame, SCHEMA.model_copy(update=update), min_rows)
     assert len(checked.whole) == 1
-    assert pd.Series(checked.whole).str.contains(said).all()
+    assert pd.Series(checked.whole).str.contains(message).all()
     assert checked.accepted.empty
     assert len(checked.refused) == 1  # the rows' reasons are kept all the same
 

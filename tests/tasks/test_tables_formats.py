@@ -202,10 +202,10 @@ REFUSED: list[tuple[str, str, bytes | str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "content", "said"), [one[1:] for one in REFUSED],
+@pytest.mark.parametrize(("name", "content", "message"), [one[1:] for one in REFUSED],
                          ids=[one[0] for one in REFUSED])  # fmt: skip
-def test_what_is_refused(tmp_path: Path, name: str, content: bytes | str, said: str) -> None:
-    with pytest.raises(DataRefused, match=said):
+def test_what_is_refused(tmp_path: Path, name: str, content: bytes | str, message: str) -> None:
+    with pytest.raises(DataRefused, match=message):
         read_table(written(tmp_path, content, name))
 
 
@@ -245,7 +245,7 @@ def test_headers_that_begin_like_another_kind_are_csv(tmp_path: Path, word: str)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("# of\n\na,b\n1,2\n\n3\n", r"row 3 \(line 6\) has 1 field, the header has 2"),
         ('a,b\n"1\n\n",2\n3\n', r"row 2 \(line 5\) has 1 field"),
@@ -257,10 +257,10 @@ def test_headers_that_begin_like_another_kind_are_csv(tmp_path: Path, word: str)
         ("a;b\n1;2\n3\n", r"row 2 \(line 3\).*\n.*a semicolon inside a value"),
     ],
 )
-def test_lines_are_those_of_the_file(tmp_path: Path, content: str, said: str) -> None:
+def test_lines_are_those_of_the_file(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "f.csv"
     path.write_bytes(content.encode())
-    with pytest.raises(DataRefused, match=said):
+    with pytest.raises(DataRefused, match=message):
         read_table(path)
 
 
@@ -647,8 +647,8 @@ def test_a_latin_1_letter_far_down_is_found(tmp_path: Path) -> None:
     rows = [f"{i},east,{'yes' if i % 3 else 'no'}" for i in range(4000)]
     rows[2999] = "2999,café,no"  # line 3001, after the header
     path = written(tmp_path, "\n".join(["load,site,fault", *rows]).encode("latin-1"))
-    said = r"line 3001, character 9 is not UTF-8: byte 0xe9; .* Latin-1 or .* this is 'é'"
-    with pytest.raises(DataRefused, match=said):
+    result = r"line 3001, character 9 is not UTF-8: byte 0xe9; .* Latin-1 or .* this is 'é'"
+    with pytest.raises(DataRefused, match=result):
         read_table(path)
 
 

@@ -106,7 +106,7 @@ def test_of_two_texts_one_must_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"kind": "text", "column": "nothing"}, "no column 'nothing'"),
         ({"kind": "text", "column": "label"}, "is the target"),
@@ -116,13 +116,13 @@ def test_of_two_texts_one_must_be_named(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_asked_for_must_be_there(
-    more: dict[str, Any], said: str | None, tmp_path: Path
+    more: dict[str, Any], message: str | None, tmp_path: Path
 ) -> None:
     frame = table(tmp_path, "csv", price=[f"item {n}" for n in range(ROWS)], review=texts())
-    if said is None:  # short, but text: whoever asks for it gets it
+    if message is None:  # short, but text: whoever asks for it gets it
         assert whole(infer(frame, "label", **more))[0] == "price"
         return
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         infer(frame, "label", **more)
 
 
@@ -139,7 +139,7 @@ SCHEMA = '[target]\nname = "label"\ntask = "classification"\nclasses = ["no", "y
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ('[columns.t]\nkind="text"\n[columns.a]\nkind="number"', "columns.a.kind = 'number': t"),
         ('[columns.t]\nkind="sequence"\nlength=3\n[columns.s]\nkind="text"', "columns.s.kind"),
@@ -152,10 +152,10 @@ SCHEMA = '[target]\nname = "label"\ntask = "classification"\nclasses = ["no", "y
         ('[columns.t]\nkind="text"\ntokenizer="gpt"', "columns.t.tokenizer"),
     ],
 )  # fmt: skip
-def test_a_wrong_schema_is_refused_with_its_key(columns: str, said: str) -> None:
+def test_a_wrong_schema_is_refused_with_its_key(columns: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(SCHEMA + columns)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_bytes_need_no_vocabulary() -> None:
@@ -200,7 +200,7 @@ def test_each_unparsable_sequence_is_one_refused_row_with_the_item() -> None:
     frame = pd.DataFrame({"x": given, "label": LABELS}, index=pd.RangeIndex(1, 11, name="row"))
     found = checked(frame, SequenceColumn(length=4, min=-2.0, max=10.0))
     reasons = list(zip(found.refused["row"], found.refused["reason"], strict=True))
-    assert reasons == [(row, said) for row, (_, said) in enumerate(BAD_SEQUENCES, start=3)]
+    assert reasons == [(row, result) for row, (_, result) in enumerate(BAD_SEQUENCES, start=3)]
     assert found.refused["column"].tolist() == ["x"] * len(BAD_SEQUENCES)
     assert [one.tolist() for one in found.accepted["x"]] == [[1, 2, 3], [4], [-2, 10], [0]]
     assert found.accepted["label"].tolist() == ["no", "yes", "no", "yes"]

@@ -91,10 +91,10 @@ def test_an_unreadable_image_is_one_refused_row_with_its_name(tmp_path: Path) ->
         [42, "image", "stray.png"],
         [42, "label", None],
     ]
-    said = found.refused["reason"].tolist()
-    assert "is no image that can be read" in said[0]
-    assert said[1].startswith("image = 'dark/003.png' cannot be read: ")
-    assert "lies in no folder of a class" in said[2]
+    result = found.refused["reason"].tolist()
+    assert "is no image that can be read" in result[0]
+    assert result[1].startswith("image = 'dark/003.png' cannot be read: ")
+    assert "lies in no folder of a class" in result[2]
     text = found.bad_rows.to_csv()
     assert (
         text == "row,image,label\n21,bright/notes.txt,bright\n25,dark/003.png,dark\n42,stray.png,\n"
@@ -224,7 +224,7 @@ GOOD = np.zeros((4, 8, 8), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "message"),
     [
         ({"images": GOOD}, "has no 'labels'; its arrays are 'images'"),
         ({"images": GOOD, "x": GOOD, "y": np.arange(4)}, "has both 'images' and 'x'"),
@@ -237,9 +237,9 @@ GOOD = np.zeros((4, 8, 8), np.uint8)
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    named: dict[str, Any], said: str, tmp_path: Path
+    named: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataRefused, match=said):
+    with pytest.raises(DataRefused, match=message):
         schema_of(npz(tmp_path / "d.npz", **named))
 
 
@@ -276,7 +276,7 @@ def test_a_class_of_arrays_that_is_unknown_is_kept_as_png(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda p: (p / "d").mkdir(), "has no files in it"),
         (lambda p: kit.folder(p / "d", {"a.png": b"x"}), "has no folder of a class"),
@@ -285,9 +285,9 @@ def test_a_class_of_arrays_that_is_unknown_is_kept_as_png(tmp_path: Path) -> Non
         (lambda p: kit.archive(p / "d", {}), "has no files in it"),
     ],
 )  # fmt: skip
-def test_what_holds_no_images_is_refused(make: Any, said: str, tmp_path: Path) -> None:
+def test_what_holds_no_images_is_refused(make: Any, message: str, tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(DataRefused, match=said):
+    with pytest.raises(DataRefused, match=message):
         pictures.read_pictures(tmp_path / "d", "image", COLUMN, "label")
 
 

@@ -58,7 +58,7 @@ def test_words_for_missing_stay_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"\n", "no header"),
@@ -78,8 +78,8 @@ def test_words_for_missing_stay_words(tmp_path: Path) -> None:
         (b"a\n" + b"x" * (LONGEST_FIELD + 1) + b"\n", "field larger than"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
-    with pytest.raises(DataRefused, match=said):
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(DataRefused, match=message):
         read_table(written(tmp_path, content))
 
 
@@ -88,7 +88,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
     os.mkfifo(tmp_path / "pipe.csv")
-    for name, said in {
+    for name, result in {
         "folder.csv": "is a folder",
         "link.csv": "link to nothing",
         "loop.csv": "loop.csv",
@@ -97,7 +97,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         "nul\0.csv": "nul",
         "x" * 300: "cannot be read",
     }.items():
-        with pytest.raises(DataRefused, match=said):
+        with pytest.raises(DataRefused, match=result):
             read_table(tmp_path / name)
 
 

@@ -264,7 +264,7 @@ kind = "ignore"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nonsense", "not valid TOML"),
         ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
@@ -278,8 +278,8 @@ kind = "ignore"
          "more than once"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_refused(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_file_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         parse(text)
 
 

@@ -156,12 +156,12 @@ def test_to_ask_harms_nobody_who_opens_the_file_meanwhile(place: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", program, str(path)], stdout=subprocess.PIPE, text=True
     )
-    said = []
+    messages = []
     while other.poll() is None:
-        said.append(write_complete._is_written(path))
+        messages.append(write_complete._is_written(path))
     assert other.communicate()[0] == "done\n"
-    assert {True, False} >= set(said)
-    assert len(said) > 100
+    assert {True, False} >= set(messages)
+    assert len(messages) > 100
 
 
 def test_what_is_no_file_is_not_waited_for(place: Path) -> None:

@@ -56,9 +56,9 @@ def test_a_webhook_gets_facts(tmp_path: Path) -> None:
     with http_receiver() as box:
         ws = workspace(tmp_path, f'kind = "webhook"\nurl = "{box.url}/a/path?key=s3cret"')
         assert send(ws, REFUSED) == []
-    [(path, said)] = box.got
+    [(path, result)] = box.got
     assert path == "/a/path?key=s3cret"
-    assert said == {
+    assert result == {
         "event": "refused",
         "model": "weather",
         "version": 12,
@@ -77,9 +77,9 @@ def test_slack_gets_text(tmp_path: Path) -> None:
     with http_receiver() as box:
         ws = workspace(tmp_path, f'kind = "slack"\nurl = "{box.url}/hooks/abcdef"')
         assert send(ws, PROMOTED) == []
-    [said] = box.posts
-    assert set(said) == {"text"}
-    first, *_, last = said["text"].splitlines()
+    [result] = box.posts
+    assert set(result) == {"text"}
+    first, *_, last = result["text"].splitlines()
     assert first == "weather: version 12 is the champion."
     assert last == "Next: perdure show 12; perdure rollback takes it back"
 
@@ -147,8 +147,8 @@ def test_an_address_is_in_no_log_and_no_error(
     ]
     assert "answered 503" in failed[1].message
     assert caplog.records
-    said = caplog.text + "".join(map(str, failed)) + "".join(map(repr, failed))
-    assert [secret for secret in secrets if secret in said] == []
+    output = caplog.text + "".join(map(str, failed)) + "".join(map(repr, failed))
+    assert [secret for secret in secrets if secret in output] == []
     assert all(error.__cause__ is None for error in failed)
 
 

@@ -43,8 +43,8 @@ def test_a_tenth_of_refused_rows_is_notified_and_less_is_not(tmp_path: Path) -> 
         kit.arrive(root, "few.csv", kit.few(3))
         kit.arrive(root, "other.csv", kit.table(4).replace("a,b,", "a,c,"))
         ingest(root)
-        assert [said["event"] for said in box.posts] == ["held", "held"]
-        assert [said["text"] for said in box.posts] == [
+        assert [result["event"] for result in box.posts] == ["held", "held"]
+        assert [result["text"] for result in box.posts] == [
             "small: 6 of 60 rows (10%) of few.csv were refused",
             "small: other.csv was refused whole, with 60 rows",
         ]
@@ -77,7 +77,7 @@ def test_a_notice_survives_a_kill(
         assert box.got == []
         (one,) = ingest(root).files
         assert one.outcome == outcome
-        assert [said["event"] for said in box.posts] == ["held"]
+        assert [result["event"] for result in box.posts] == ["held"]
 
 
 def test_what_runs_here_sends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ class Up:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def said(self, limit_s: float = LONG) -> str:
-        """Wait for its end; everything that it said."""
+    def output(self, limit_s: float = LONG) -> str:
+        """Wait for its end; everything that it printed."""
         assert self.process is not None
         return self.process.communicate(timeout=limit_s)[0]
 

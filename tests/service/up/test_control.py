@@ -27,13 +27,13 @@ def test_down_ends_all_and_says_what_it_was(up: Up, cli: Cli) -> None:
     up.start({"name": "one", "command": programs.obedient()})
     now = up.ready()
     up.processes()
-    said = cli("down", "-w", up.root, "--json")
-    assert said.code == 0
-    assert said.json["ended"]["pid"] == now.pid
+    result = cli("down", "-w", up.root, "--json")
+    assert result.code == 0
+    assert result.json["ended"]["pid"] == now.pid
     assert len(up.seen) == 3
     assert up.left() == []
-    said = cli("down", "-w", up.root)
-    assert (said.code, said.out) == (0, "Nothing of perdure up runs here.\n")
+    result = cli("down", "-w", up.root)
+    assert (result.code, result.out) == (0, "Nothing of perdure up runs here.\n")
 
 
 def test_down_ends_a_supervisor_that_hangs(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_down_ends_a_supervisor_that_hangs(up: Up, monkeypatch: pytest.MonkeyPat
     eventually(lambda: len(up.processes()) == 5)
     up.signal(signal.SIGSTOP)
     # This process is its parent, and must bury it before it is gone for `down`.
-    threading.Thread(target=up.said).start()
+    threading.Thread(target=up.output).start()
     assert control.down(up.root) is not None
     assert up.left() == []
 
@@ -69,7 +69,7 @@ def test_only_what_is_still_there_is_said_to_be(up: Up, monkeypatch: pytest.Monk
     """The supervisor has ended; a process of its parts hangs, as one does in the kernel."""
     up.start({"name": "one", "command": programs.obedient()})
     now = up.ready()
-    threading.Thread(target=up.said).start()
+    threading.Thread(target=up.output).start()
     with subprocess.Popen(["sleep", "600"]) as hanging, monkeypatch.context() as patched:
         patched.setattr(process_group, "end", lambda *_: [psutil.Process(hanging.pid)])
         try:
@@ -88,11 +88,11 @@ def test_a_record_that_names_somebody_else_s_process_ends_nobody(up: Up) -> None
     up.start({"name": "one", "command": programs.obedient()})
     now = up.ready()
     path = running.folder(up.state) / "up.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps({**said, "pid": foreign}))
+    output = json.loads(path.read_text())
+    path.write_text(json.dumps({**output, "pid": foreign}))
     with pytest.raises(Fault, match="there is none such here"):
         control.down(up.root)
-    path.write_text(json.dumps({**said, "host": "elsewhere"}))
+    path.write_text(json.dumps({**output, "host": "elsewhere"}))
     with pytest.raises(UsageError, match="runs on elsewhere"):
         control.down(up.root)
     assert up.process is not None
@@ -143,5 +143,5 @@ def test_the_server_of_perdure_up_counts_where_the_user_has_configured_none(up: 
     with temporary_settings(updates={"api.url": "http://127.0.0.1:10/api"}):
         assert configured_server.configured(up.root) == "http://127.0.0.1:10/api"
     up.signal(signal.SIGTERM)
-    up.said()
+    up.output()
     assert configured_server.configured(up.root) is None

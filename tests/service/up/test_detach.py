@@ -37,9 +37,9 @@ def perdure(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Running]]:
     """The workspace, and what is said to run there."""
     root = kit.make(tmp_path_factory.mktemp("detach") / "small")
-    said = perdure(root, "up", "--detach", "--json")
-    assert said.returncode == 0, said.stderr
-    yield root, running.from_json(json.loads(said.stdout))
+    result = perdure(root, "up", "--detach", "--json")
+    assert result.returncode == 0, result.stderr
+    yield root, running.from_json(json.loads(result.stdout))
     ended = perdure(root, "down")
     assert "Ended: process" in ended.stdout, ended.stderr
     for log in running.logs(root / ".perdure").iterdir():
@@ -96,10 +96,10 @@ def test_it_has_a_session_of_its_own(up: tuple[Path, Running]) -> None:
 @pytest.mark.parametrize("options", [(), ("--detach",)])
 def test_a_second_one_is_refused(up: tuple[Path, Running], options: tuple[str, ...]) -> None:
     root, now = up
-    said = perdure(root, "up", *options)
-    assert said.returncode == 4
-    assert f"process {now.pid}" in said.stderr
-    assert str(now.prefect_page) in said.stderr
+    result = perdure(root, "up", *options)
+    assert result.returncode == 4
+    assert f"process {now.pid}" in result.stderr
+    assert str(now.prefect_page) in result.stderr
 
 
 def test_its_logs_can_be_read(up: tuple[Path, Running]) -> None:
@@ -134,9 +134,9 @@ def test_what_cannot_start_is_said_by_the_command(
     root = kit.make(tmp_path / "small")
     (tmp_path / "profiles.toml").write_text("PREFECT_API_URL = [broken")
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "profiles.toml"))
-    said = perdure(root, "up", "--detach")
-    assert said.returncode == 2, said.stderr
-    assert "Prefect's settings" in said.stderr
-    assert "prefect config view" in said.stderr
+    result = perdure(root, "up", "--detach")
+    assert result.returncode == 2, result.stderr
+    assert "Prefect's settings" in result.stderr
+    assert "prefect config view" in result.stderr
     assert running.read(root / ".perdure") is None
     assert process_group.alive(process_group.of_folder(running.folder(root / ".perdure"))) == []

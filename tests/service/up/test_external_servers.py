@@ -115,10 +115,10 @@ def test_a_server_that_is_away_is_said_before_anything_is_started(
         root / ".perdure" / "up" / "logs" / "up.log"
     ]
     assert logging.getLogger("perdure").handlers == before
-    [said] = control.logs(root, "up", 20)
-    assert any("Prefect is used, as configured: http://127" in line for line in said.lines)
-    assert any("does not answer: Connection refused" in line for line in said.lines)
-    assert not any("s3cret" in line for line in said.lines)
+    [result] = control.logs(root, "up", 20)
+    assert any("Prefect is used, as configured: http://127" in line for line in result.lines)
+    assert any("does not answer: Connection refused" in line for line in result.lines)
+    assert not any("s3cret" in line for line in result.lines)
 
 
 def _connects(port: int) -> bool:
@@ -147,10 +147,10 @@ def test_status_shows_everything_and_says_that_prefect_does_not_answer(
                 except TimeoutError:
                     break
             monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{address[1]}/api")
-            said = cli("status", "-w", root, "--json")
-    assert said.code == 5
-    assert f"Prefect at http://127.0.0.1:{address[1]}/api does not answer: timed out" in said.err
-    assert said.json["experiences"] == 1
+            result = cli("status", "-w", root, "--json")
+    assert result.code == 5
+    assert f"Prefect at http://127.0.0.1:{address[1]}/api does not answer: timed out" in result.err
+    assert result.json["experiences"] == 1
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "ALL_PROXY"])

@@ -42,7 +42,7 @@ def test_a_part_that_dies_is_started_again_after_a_growing_pause(up: Up) -> None
     assert parts["killed"].pid not in (None, first["killed"])
     assert "was killed by signal 9" in up.log("killed")
     up.signal(signal.SIGTERM)
-    assert "poor ended with exit code 0; again in 0.1 s → perdure logs poor" in up.said()
+    assert "poor ended with exit code 0; again in 0.1 s → perdure logs poor" in up.output()
 
 
 def test_a_part_that_waits_for_what_this_machine_lacks_ends_nothing_and_is_shown(up: Up) -> None:
@@ -72,7 +72,7 @@ for name in ("one", "both"):
     (up.root / "both").touch()
     eventually(lambda: waits() is None)
     up.signal(signal.SIGTERM)
-    assert "worker-gpu waits: GPU 0 is taken; no room" in up.said()
+    assert "worker-gpu waits: GPU 0 is taken; no room" in up.output()
 
 
 @pytest.mark.parametrize("session", [True, False])
@@ -121,9 +121,9 @@ def test_its_end_is_the_end_of_all_and_of_no_other(up: Up, number: signal.Signal
         eventually(lambda: len(up.processes()) == 8)
         up.signal(number)
         eventually(lambda: not up.left(), STOP_S)
-        said = up.said()
+        result = up.output()
         assert up.process is not None
-        assert up.process.returncode == (-9 if number == signal.SIGKILL else 0), said
+        assert up.process.returncode == (-9 if number == signal.SIGKILL else 0), result
         assert len(up.seen) == 8
         assert foreign.poll() is None
         assert up.now() is None
@@ -211,7 +211,7 @@ def test_a_part_has_what_it_needs_from_its_first_to_its_last_words(up: Up) -> No
     up.ready()
     assert up.log("client").count("started as process") == 1
     up.signal(signal.SIGTERM)
-    up.said()
+    up.output()
     assert "last answer 200" in up.log("client")
     assert up.left() == []
 
@@ -224,7 +224,7 @@ def test_a_task_is_done_once(up: Up) -> None:
     now = up.ready()
     assert [(one.name, one.state) for one in now.parts] == [("task", "done"), ("calm", "running")]
     up.signal(signal.SIGTERM)
-    up.said()
+    up.output()
     assert up.log("task").count("started as process") == 1
 
 
@@ -242,22 +242,22 @@ def test_what_cannot_start_ends_all_and_says_why(up: Up, command: list[str], wor
         {"name": "calm", "command": programs.obedient()},
         {"name": "broken", "command": command, "address": "http://127.0.0.1:9/"},
     )
-    said = up.said()
+    result = up.output()
     assert up.process is not None
     assert up.process.returncode == 1
-    assert "FAILED broken did not start" in said
-    assert words in said
-    assert "READY" not in said
+    assert "FAILED broken did not start" in result
+    assert words in result
+    assert "READY" not in result
     assert up.left() == []
 
 
 @pytest.mark.parametrize(("code", "tries"), [(2, 1), (5, 3)])
 def test_a_task_that_fails_says_so_in_its_own_words(up: Up, code: int, tries: int) -> None:
     up.start({"name": "deploy", "command": programs.dying(code, words="not so"), "once": True})
-    said = up.said()
+    result = up.output()
     assert up.process is not None
     assert up.process.returncode == code
-    assert "FAILED perdure deploy: not so" in said
+    assert "FAILED perdure deploy: not so" in result
     assert up.log("deploy").count("started as process") == tries
 
 
@@ -266,12 +266,12 @@ def test_a_second_one_is_refused_and_the_first_goes_on(up: Up) -> None:
     first = up.ready()
     second = Up(up.root)
     second.start({"name": "one", "command": programs.obedient()})
-    said = second.said()
+    result = second.output()
     assert second.process is not None
     assert second.process.returncode == 4
-    assert f"process {first.pid}" in said
-    assert "http://127.0.0.1:9" in said
-    assert "perdure down" in said
+    assert f"process {first.pid}" in result
+    assert "http://127.0.0.1:9" in result
+    assert "perdure down" in result
     assert up.now() == first
 
 

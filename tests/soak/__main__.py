@@ -46,6 +46,7 @@ class Soak(Story):
     def __init__(self, machine: Machine, seed: int) -> None:
         super().__init__(machine, seed)
         self.killed: Counter[str] = Counter()
+        self.cut_short: list[str] = []
 
     def run(self, kills: int) -> list[str]:
         """Kill so often, let it settle, and tell what is wrong."""
@@ -70,12 +71,14 @@ class Soak(Story):
 
     def forget(self) -> None:
         """Forget a row of one of the newest files, beside whatever runs; and perhaps die of it."""
-        names = [name for name in self.good if name not in self.forgotten][-4:]
+        # What was cut short first: later there is more to learn again.
+        names = self.cut_short or [name for name in self.good if name not in self.forgotten][-4:]
         if not names:
             return
         name = self.random.choice(names)
-        self.forgotten[name] = self.row_of(name)
-        self.perhaps_killed("forget", *self.forgotten[name], "--reason", "soak", "--yes")
+        self.forgotten.setdefault(name, self.row_of(name))
+        code = self.perhaps_killed("forget", *self.forgotten[name], "--reason", "soak", "--yes")
+        self.cut_short = [one for one in self.cut_short if one != name] + [name] * (code != 0)
 
     def move(self) -> None:
         """Move the champion's alias in MLflow to the version before, and release what is held."""
@@ -84,8 +87,8 @@ class Soak(Story):
         if held := list(self.machine.status()["held"]):
             self.perhaps_killed("release", *(one["id"] for one in held))
 
-    def perhaps_killed(self, command: str, *arguments: str) -> None:
-        """Run a command; half of the time it is killed after a while."""
+    def perhaps_killed(self, command: str, *arguments: str) -> int:
+        """Run a command; half of the time it is killed after a while; its exit code."""
         process = self.machine.begin(command, *arguments)
         if self.random.random() < 0.5:
             time.sleep(self.random.uniform(1.0, 6.0))
@@ -94,6 +97,7 @@ class Soak(Story):
         self.say(f"{command} ends with {code}")
         if code not in (0, 4, 5, -signal.SIGKILL):  # 4: another has the lock; 5: no server now
             raise AssertionError(f"{command} ends with {code}")
+        return code
 
     def await_a_run(self) -> None:
         """Until a flow run's process is there, but not for ever."""

@@ -48,7 +48,7 @@ def _drive(folder: Path, names: tuple[str, ...]) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_anywhere_and_run_again(results: Results, name: str) -> None:
     cases = results[name]["cases"]

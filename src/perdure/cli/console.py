@@ -58,7 +58,7 @@ def escape_lines(text: str) -> str:
 AT_A_WORKSPACE = (
     "ingest", "schema", "retrain", "promote", "rollback", "pin", "unpin", "release", "quarantine",
     "evaluate", "status", "history", "show", "doctor", "up", "down", "logs", "open", "deploy",
-    "worker", "backup", "prune", "forget", "migrate", "trace", "verify", "reproduce",
+    "worker", "backup", "prune", "migrate", "forget", "trace", "verify", "reproduce",
 )  # fmt: skip
 """The commands that have `--workspace`."""
 

@@ -211,7 +211,7 @@ def _measured_of(name: str) -> str:
 
 
 def write() -> str:
-    """Write the pages, as `python docs/generate.py` does, and the figure; what it said."""
+    """Write the pages, as `python docs/generate.py` does, and the figure; what that printed."""
     from benchmarks import retrainings, retrainings_figure  # they import the flows
 
     for row in results.rows(results.load(), retrainings.PART):

@@ -117,7 +117,7 @@ def _made(name: str, outputs: int, height: int, width: int) -> nn.Module:
 def _one_channel(net: nn.Module) -> None:
     name, old = next((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(
-        1, old.out_channels, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]  # a tuple of any length, it says
+        1, old.out_channels, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]  # typed as a tuple of any length
         bias=old.bias is not None,
     )  # fmt: skip
     state = old.state_dict()

@@ -48,7 +48,7 @@ def main(folder: Path, rank: int, pipe: int) -> None:
     first = rank == 0
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if task.gpus else "gloo",
-        store=dist.FileStore(str(folder / exchange.STORE), task.size),  # type: ignore[attr-defined]  # torch's own
+        store=dist.FileStore(str(folder / exchange.STORE), task.size),  # type: ignore[attr-defined]  # torch has no types for it
         rank=rank,
         world_size=task.size,
         timeout=TIMEOUT,

@@ -101,7 +101,7 @@ def _run(folder: Path, size: int) -> None:
             if any(rank.poll() not in (None, 0) for rank in ranks):
                 break
             shown.wait(LOOK_S)
-        # Whoever died first is seen to be dead now: that the others failed follows from it.
+        # The process that died first is seen to be dead now: the others fail because of it.
         codes = {number: code for number, rank in enumerate(ranks) if (code := rank.poll())}
         if codes:
             raise _failure(folder, codes, size)

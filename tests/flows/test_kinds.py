@@ -210,17 +210,17 @@ def test_what_is_no_folder_of_classes_is_kept_whole(images: Path) -> None:
 def test_what_arrives_while_a_folder_is_ingested_is_not_lost(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from perdure.flows import ingest as flow
+    from perdure.flows import accepting
 
     batch = picture_kit.folder(images / "inbox" / "batch", picture_kit.files(20, seed=6))
-    usual = flow.accept
+    usual = accepting.accept
 
     def slow(*arguments: Any) -> bool:
         done = usual(*arguments)
         (batch / "dark" / "late.png").write_bytes(picture_kit.png(picture_kit.pixels("dark", 1)))
         return done
 
-    monkeypatch.setattr(flow, "accept", slow)
+    monkeypatch.setattr(accepting, "accept", slow)
     ingest.fn(str(images))
     assert (batch / "dark" / "late.png").exists()
     assert (batch / "dark" / "001.png").exists()

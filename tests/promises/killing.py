@@ -197,7 +197,7 @@ class Driver:
 
     def through(self, command: Command) -> tuple[dict[str, Any], list[str]]:
         """Run a command to its end; what stands then, and the points that it passed."""
-        result = self.folder / "told.json"
+        result = self.folder / "result.json"
 
         def tell(root: Path) -> None:
             points = watched

@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 from perdure.config import Workspace
-from perdure.flows import ingest as ingesting
-from perdure.flows import status
+from perdure.flows import accepting, status
 from perdure.flows.inbox import Arrived
 from perdure.flows.ingest import ingest
 from perdure.flows.promote import promote
@@ -124,7 +123,7 @@ def _nobody_recovers(_root: Path) -> None:
 
 def _takes_the_file_first(_root: Path) -> None:
     """An ingest that lets go of a file before its content is safe."""
-    accept = ingesting.accept
+    accept = accepting.accept
 
     def careless(
         ws: Workspace,
@@ -137,7 +136,7 @@ def _takes_the_file_first(_root: Path) -> None:
         arrived.path.rename(aside)
         return accept(ws, Arrived(aside, arrived.seen), rules, known, results)
 
-    ingesting.accept = careless
+    accepting.accept = careless
 
 
 def _nobody_finds(_root: Path) -> None:

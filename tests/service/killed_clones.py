@@ -4,7 +4,7 @@
 
 `tests.promises.killing` forks a child for each case, and counts its points. The other clone's
 commit appears on the remote after the first look there: so the push is refused, what is new steps
-aside, comes back with other numbers, and is published after that. Writes `FOLDER/told.json`.
+aside, comes back with other numbers, and is published after that. Writes `FOLDER/result.json`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def main(base: Path, cases: int) -> None:
             for at in spread(random.Random(f"{SEED} clones"), len(names), cases)
         ],
     }
-    (base / "told.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    (base / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_killed_anywhere_and_done_again(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "told.json").read_bytes())
+    result = json.loads((tmp_path / "result.json").read_bytes())
     assert result["done"] == {
         "sources": [
             "0-small.csv",

@@ -143,7 +143,7 @@ def pictures(group: Group, **more: Any) -> Learner:
 
 
 def broken(name: str, root: Path, group: Group) -> str:
-    """What is said of a model that cannot be trained so."""
+    """The message for a model that cannot be trained so."""
     model = {"factory": f"{name}.py:make"}
     config = config_of(["naive"], **{**PLAIN, "model": model})
     columns, target = table(0, rows=33)

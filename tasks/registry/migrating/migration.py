@@ -56,7 +56,7 @@ class Migration:
     """
 
     def __init__(self, workspace: Workspace, uri: str) -> None:
-        if "://" not in uri and not uri.startswith("sqlite:///"):
+        if "://" not in uri:
             raise UsageError(
                 f"{without_secrets(uri)} is no address of MLflow",
                 hint="such as http://mlflow.example.org:5000 or sqlite:////srv/mlflow/weather.db",

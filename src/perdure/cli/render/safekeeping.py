@@ -46,7 +46,7 @@ def migrated(result: Migrated) -> None:
     say(f"From {escape(result.source)}", soft_wrap=True)
     say(f"To   {escape(result.target)}", soft_wrap=True)
     if result.goes_on:
-        say("An earlier call was cut short; its copy is gone on with.", style="yellow")
+        say("An earlier call was cut short; this one continues its copy.", style="yellow")
     if not result.done:
         say(f"{what} would be copied; nothing was changed.")
         say("To do it: the same command with [bold]--yes[/]")
